@@ -1,0 +1,58 @@
+"""Every error a user can meet.
+
+SandboxError                     exit code 1: the command failed
+├── UsageError                   125: a flag, a reference or a document is written wrongly
+├── NotFound                     1 (125 from `run`): no such image, container, file
+├── Conflict                     1 (125 from `run`): a name is taken, an object is in use or in the wrong state
+├── HostError                    125: the machine cannot do it; the message says what to change
+│   └── StoreError               125: the store cannot be read or written (full, not writable)
+├── CorruptContent               1: content does not match its digest or breaks its specification
+└── ContainerStartError          125, 126, 127: the container could not be started
+
+A message is one line: what failed, on what, what to do. Nothing here imports anything.
+"""
+
+
+class SandboxError(Exception):
+    """What a user's command ended with; ``str()`` is the one line that is shown."""
+
+    exit_code = 1
+
+
+class UsageError(SandboxError):
+    """The request is written wrongly: mend the flag, reference or document that the message names."""
+
+    exit_code = 125
+
+
+class NotFound(SandboxError):
+    """The named image, container or file does not exist: list them and name another."""
+
+
+class Conflict(SandboxError):
+    """The object is in use, already there, or in a state that forbids the operation."""
+
+
+class HostError(SandboxError):
+    """This machine or this user cannot do what was asked: the message says what to change on it."""
+
+    exit_code = 125
+
+
+class StoreError(HostError):
+    """The store cannot be read or written: free space, or point KERNEL_SANDBOX_HOME elsewhere."""
+
+
+class CorruptContent(SandboxError):
+    """Content does not match its digest, exceeds a limit or breaks its specification: fetch it again."""
+
+
+class ContainerStartError(SandboxError):
+    """The container's process could not be started.
+
+    ``exit_code`` is 125 for our own failure, 126 when the command cannot be invoked, 127 when it is not found.
+    """
+
+    def __init__(self, message: str, exit_code: int = 125) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
