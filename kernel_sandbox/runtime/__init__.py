@@ -1,0 +1,1 @@
+"""The kernel's side: bundles in, processes out. Nothing here knows what an image is."""

@@ -1,0 +1,30 @@
+"""Tells whether the inputs of a root filesystem have changed, without reading them."""
+
+import hashlib
+import os
+
+import kernel_sandbox
+from kernel_sandbox.bootstrap.rootfs import Bytecode, Copy, Rootfs
+from kernel_sandbox.errors import HostError
+
+
+def fingerprint(rootfs: Rootfs) -> str:
+    """A digest, in hexadecimal, of the plan, of our version, and of each source's size and modification time.
+
+    Equal fingerprints mean an equal archive. Raises HostError if a source is gone.
+    """
+    digest = hashlib.sha256(f"{kernel_sandbox.__version__} {os.environ.get('SOURCE_DATE_EPOCH')}".encode())
+    digest.update(repr((rootfs.reference, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels)).encode())
+    for entry in rootfs.entries:
+        digest.update(repr(entry).encode("utf-8", "backslashreplace"))
+        if isinstance(entry, Copy | Bytecode):
+            digest.update(_state(entry.source))
+    return digest.hexdigest()
+
+
+def _state(path: str) -> bytes:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise HostError(f"cannot read {path} for the base image: {error.strerror}") from error
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_mode}".encode()

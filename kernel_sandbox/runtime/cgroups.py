@@ -1,0 +1,243 @@
+"""Control groups, v1 and v2: made for one container, filled, read and removed (cgroups(7)).
+
+Which values to write is decided in ``spec.resources``. Here: where each controller is mounted, which part of the
+tree the caller may use, and a limit that cannot be kept is an error that says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kernel_sandbox.errors import HostError
+from kernel_sandbox.spec import resources as plan
+from kernel_sandbox.spec.runtime import Resources
+
+PARENT = "kernel-sandbox"
+_ALWAYS = {"memory", "pids", "cpu", "freezer"}
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Hierarchies:
+    """Where control groups are mounted: v1 controllers by name, and the unified tree if there is one."""
+
+    v1: Mapping[str, str]
+    v1_mounts: Mapping[str, str]
+    """Each v1 hierarchy's directory name, with the options that mount it again."""
+    unified: str | None
+    unified_controllers: frozenset[str]
+
+
+@functools.cache
+def hierarchies() -> Hierarchies:
+    """What /proc/self/mountinfo says (proc_pid_mountinfo(5))."""
+    v1: dict[str, str] = {}
+    v1_mounts: dict[str, str] = {}
+    unified = None
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            mount_point = before.split()[4]
+            fstype, _, options = after.split()[:3]
+            if fstype == "cgroup2":
+                unified = mount_point
+            elif fstype == "cgroup":
+                wanted = [option for option in options.split(",") if option not in ("rw", "ro")]
+                v1.update(dict.fromkeys(wanted, mount_point))
+                v1_mounts[os.path.basename(mount_point)] = ",".join(wanted)
+    return Hierarchies(v1, v1_mounts, unified, _controllers(unified) if unified else frozenset())
+
+
+def _controllers(group: str) -> frozenset[str]:
+    try:
+        return frozenset(_read(f"{group}/cgroup.controllers").split())
+    except OSError:
+        return frozenset()
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Cgroup:
+    """The groups of one container, one directory in each hierarchy that it uses."""
+
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def create(cls, container_id: str, resources: Resources | None, privileged: bool) -> Cgroup:
+        """Make the groups and set the limits. Raises HostError for a limit that cannot be kept; leaves nothing then.
+
+        Without limits an ordinary user's container stays in the caller's own group.
+        """
+        if resources is None and not privileged:
+            return cls()
+        where = hierarchies()
+        v1, v2 = _settings(resources or Resources(), where)
+        controllers = {setting.controller for setting in v1} | (_ALWAYS & set(where.v1) if privileged else set())
+        made: list[str] = []
+        try:
+            for mount_point in sorted({where.v1[controller] for controller in controllers}):
+                made.append(_make_v1(mount_point, container_id))
+            if v2 or (privileged and not where.v1 and where.unified):
+                made.append(_make_v2(where, container_id, {setting.controller for setting in v2}, privileged))
+            for setting in (*v1, *v2):
+                _apply(setting, _directory(made, where, setting))
+        except BaseException:
+            cls(tuple(made)).remove()
+            raise
+        return cls(tuple(made))
+
+    def add(self, pid: int) -> None:
+        """Move a process into every group."""
+        for path in self.paths:
+            _write(f"{path}/cgroup.procs", str(pid))
+
+    def oom_killed(self) -> bool:
+        """Whether the memory limit has killed a process of the container."""
+        for path in self.paths:
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    counts = dict(line.split() for line in _read(f"{path}/{name}").splitlines())
+                    if int(counts.get("oom_kill", "0")) > 0:
+                        return True
+        return False
+
+    def pids(self) -> tuple[int, ...]:
+        """Every process that is in one of the groups now."""
+        found: set[int] = set()
+        for path in self.paths:
+            with contextlib.suppress(OSError):
+                found.update(int(line) for line in _read(f"{path}/cgroup.procs").split())
+        return tuple(sorted(found))
+
+    def remove(self) -> None:
+        """Remove the groups, which the last processes may be just leaving, and the parent that is empty then."""
+        for path in self.paths:
+            _remove_group(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+
+
+def _settings(resources: Resources, where: Hierarchies) -> tuple[list[plan.Setting], list[plan.Setting]]:
+    """The values for v1 hierarchies and for the unified one, each controller where this machine has it."""
+    v1 = [setting for setting in plan.settings_v1(resources) if setting.controller in where.v1]
+    v2 = [setting for setting in plan.settings_v2(resources) if setting.controller not in where.v1]
+    return v1, v2
+
+
+def _remove_group(path: str) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _make_v1(mount_point: str, container_id: str) -> str:
+    try:
+        return _make(f"{mount_point}/{PARENT}", container_id)
+    except OSError as error:
+        raise HostError(
+            f"cannot make a control group in {mount_point}: {error.strerror}: {_advice_v1(error)}"
+        ) from error
+
+
+def _advice_v1(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            "with control groups v1 limits are root's: run without the limit, as root, or boot the machine with "
+            "systemd.unified_cgroup_hierarchy=1"
+        )
+    return "run without the limit"
+
+
+def _make(parent: str, name: str, controllers: Iterable[str] = ()) -> str:
+    """``parent/name``; the parent may be removed by another container's end at any moment."""
+    path = f"{parent}/{name}"
+    for attempt in range(_ATTEMPTS):
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(parent)
+            for controller in controllers:
+                _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+            os.mkdir(path)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return path
+
+
+def _make_v2(where: Hierarchies, container_id: str, controllers: set[str], privileged: bool) -> str:
+    missing = sorted(controllers - where.unified_controllers)
+    if where.unified is None or missing:
+        raise HostError(
+            f"cannot limit {', '.join(missing or sorted(controllers))}: this kernel offers no such controller"
+        )
+    base = where.unified if privileged else _delegated(where.unified, controllers)
+    try:
+        for controller in sorted(controllers):
+            _write(f"{base}/cgroup.subtree_control", f"+{controller}")
+        return _make(f"{base}/{PARENT}", container_id, sorted(controllers))
+    except OSError as error:
+        raise HostError(
+            f"cannot limit {', '.join(sorted(controllers))}: no control group can be made in {base}: {error.strerror}"
+        ) from error
+
+
+def _delegated(unified: str, controllers: set[str]) -> str:
+    """The topmost group above this process that the user owns (cgroup-v2.rst, Delegation)."""
+    own = next((line[3:].strip() for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
+    group = f"{unified}{own}".rstrip("/")
+    candidates = []
+    while len(group) > len(unified):
+        if os.access(f"{group}/cgroup.subtree_control", os.W_OK) and os.access(f"{group}/cgroup.procs", os.W_OK):
+            candidates.append(group)
+        group = os.path.dirname(group)
+    if not candidates or not controllers <= _controllers(candidates[-1]):
+        raise HostError(
+            f"cannot limit {', '.join(sorted(controllers))}: this user has no control group with them: log in through "
+            "systemd with Delegate=yes, or start from `systemd-run --user --scope -p Delegate=yes`"
+        )
+    return candidates[-1]
+
+
+def _directory(made: Iterable[str], where: Hierarchies, setting: plan.Setting) -> str:
+    mount_point = where.v1.get(setting.controller, where.unified or "")
+    return next(path for path in made if path.startswith(f"{mount_point}/"))
+
+
+def _apply(setting: plan.Setting, directory: str) -> None:
+    path = f"{directory}/{setting.file}"
+    if setting.optional and not os.path.exists(path):
+        return
+    try:
+        _write(path, setting.value)
+    except OSError as error:
+        raise HostError(
+            f"cannot set {setting.file} to {setting.value}: {error.strerror}: choose another limit"
+        ) from error

@@ -1,0 +1,272 @@
+"""A container's root filesystem, put together inside its own namespaces: the overlay, then the mount plan.
+
+Runs in the container's first process. The host's files are still in reach here, so every target is resolved
+beneath the new root by descriptor (openat2(2) RESOLVE_IN_ROOT), and what is mounted comes from descriptors or
+from paths that the engine chose, never from names that an image can redirect.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kernel_sandbox.errors import ContainerStartError
+from kernel_sandbox.linux import syscalls
+from kernel_sandbox.spec import mounts
+
+_STAGING = "/tmp"
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+_DEFAULT_MODE = 0o755
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Detached mounts, ready to be placed: the layers topmost first, the writable part, bind sources by target."""
+
+    layers: tuple[int, ...]
+    writable: int
+    sources: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TreePaths:
+    """Where the host has what ``Trees`` holds open; the writable part has ``upper`` and ``work`` in it."""
+
+    layers: tuple[str, ...]
+    writable: str
+    sources: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.layers, self.writable, *self.sources.values()))
+
+    def opened(self, descriptors: Sequence[int]) -> Trees:
+        """The same trees by their descriptors, which come in this object's own order."""
+        count = len(self.layers)
+        sources = dict(zip(self.sources, descriptors[count + 1 :], strict=True))
+        return Trees(tuple(descriptors[:count]), descriptors[count], sources)
+
+
+def open_trees(paths: Iterable[str], userns: int | None = None) -> list[int]:
+    """A detached copy of the mount tree at each path, its owners shifted into *userns* where one is given.
+
+    A bind source whose filesystem knows no id-mapped mounts keeps its owners (mount_setattr(2), EINVAL).
+    """
+    return [_open_tree(path, userns) for path in paths]
+
+
+def _open_tree(path: str, userns: int | None) -> int:
+    try:
+        flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, path, flags)
+    except OSError as error:
+        raise ContainerStartError(f"cannot mount {path}: {error.strerror}") from error
+    if userns is not None:
+        try:
+            syscalls.mount_setattr(tree, syscalls.MOUNT_ATTR_IDMAP, syscalls.AT_RECURSIVE, userns)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+    return tree
+
+
+def assemble(trees: Trees, operations: Iterable[mounts.MountOp], cgroup_mounts: Mapping[str, str]) -> int:
+    """Mount the overlay and carry out the plan. Returns a descriptor of the new root, not yet pivoted to.
+
+    *cgroup_mounts* maps each v1 hierarchy's name to its mount options; it is empty where the host has the
+    unified hierarchy alone.
+    """
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    devices = {name: _open_tree(f"/dev/{name}", None) for name in mounts.DEVICES}
+    root = _mount_overlay(trees)
+    builder = _Builder(root, trees.sources, devices, cgroup_mounts)
+    for operation in operations:
+        builder.carry_out(operation)
+    return root
+
+
+def _mount_overlay(trees: Trees) -> int:
+    _attach(syscalls.fsmount("tmpfs", {"mode": "0755"}), os.open(_STAGING, _DIRECTORY))
+    os.chdir(_STAGING)
+    names = [str(number) for number in range(len(trees.layers))]
+    for name, tree in zip((*names, "rw"), (*trees.layers, trees.writable), strict=True):
+        os.mkdir(name)
+        _attach(tree, os.open(name, _DIRECTORY))
+    os.mkdir("root")
+    options = f"lowerdir={':'.join(names)},upperdir=rw/upper,workdir=rw/work,userxattr"
+    try:
+        syscalls.mount("overlay", "root", "overlay", 0, options)
+    except OSError as error:
+        raise ContainerStartError(
+            f"cannot mount the root filesystem: {error.strerror}: the store must be on a filesystem that "
+            "overlayfs takes as its upper layer (ext4, xfs, btrfs, tmpfs) under Linux 5.11 or later"
+        ) from error
+    return os.open("root", _DIRECTORY)
+
+
+def _attach(mount: int, target: int) -> None:
+    try:
+        syscalls.move_mount(mount, target)
+    finally:
+        os.close(mount)
+        os.close(target)
+
+
+def enter(root: int) -> None:
+    """Make the mount at *root* this process's root directory and drop the host's tree (pivot_root(2))."""
+    os.fchdir(root)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount2(".", syscalls.MNT_DETACH)
+    os.chdir("/")
+    os.close(root)
+
+
+def make_readonly() -> None:
+    """The root mount itself becomes read-only; what is mounted below keeps its own mode."""
+    with _open("/", _DIRECTORY) as root:
+        syscalls.mount_setattr(root, syscalls.MOUNT_ATTR_RDONLY)
+
+
+class _Builder:
+    """Carries out a mount plan on one root."""
+
+    def __init__(
+        self,
+        root: int,
+        sources: Mapping[str, int],
+        devices: Mapping[str, int],
+        cgroup_mounts: Mapping[str, str],
+    ) -> None:
+        self._root = root
+        self._sources = sources
+        self._devices = devices
+        self._cgroup_mounts = cgroup_mounts
+
+    def carry_out(self, operation: mounts.MountOp) -> None:
+        try:
+            self._carry_out(operation)
+        except OSError as error:
+            raise ContainerStartError(f"cannot mount {operation.target}: {error.strerror}") from error
+
+    def _carry_out(self, operation: mounts.MountOp) -> None:
+        match operation:
+            case mounts.NewFilesystem(target, fstype, attributes, options):
+                _attach(syscalls.fsmount(fstype, dict(options), attributes), self._directory(target))
+            case mounts.BindMount(target, source, attributes):
+                self._bind(target, source, attributes)
+            case mounts.ControlGroups(target, attributes):
+                self._control_groups(target, attributes)
+            case mounts.DeviceNode(target):
+                name = os.path.basename(target)
+                _attach(self._devices[name], self._file(target))
+            case mounts.SymbolicLink(target, content):
+                with self._parent(target) as parent:
+                    os.symlink(content, os.path.basename(target), dir_fd=parent)
+            case mounts.Mask(target):
+                self._mask(target)
+            case mounts.Protect(target):
+                self._protect(target)
+
+    def _resolve(self, path: str, flags: int = os.O_PATH, resolve: int = 0) -> int:
+        """A descriptor of *path* inside the root; magic links such as /proc/self/root are refused."""
+        resolve |= syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+        return syscalls.openat2(self._root, path, flags, resolve=resolve)
+
+    def _directory(self, path: str) -> int:
+        """A mount target for a filesystem of the kernel's: a real directory, made where it is missing."""
+        return self._made_directory(path, syscalls.RESOLVE_NO_SYMLINKS)
+
+    def _made_directory(self, path: str, resolve: int = 0) -> int:
+        try:
+            return self._resolve(path, _DIRECTORY, resolve)
+        except FileNotFoundError:
+            parent, name = os.path.split(path.rstrip("/"))
+            above = self._made_directory(parent or "/", resolve)
+            try:
+                os.mkdir(name, _DEFAULT_MODE, dir_fd=above)
+            finally:
+                os.close(above)
+            return self._resolve(path, _DIRECTORY, resolve)
+
+    def _file(self, path: str) -> int:
+        """A mount target for a file, made empty where it is missing."""
+        try:
+            return self._resolve(path)
+        except FileNotFoundError:
+            with self._parent(path) as parent:
+                os.close(os.open(os.path.basename(path), _NEW_FILE, 0o644, dir_fd=parent))
+            return self._resolve(path)
+
+    @contextmanager
+    def _parent(self, path: str) -> Iterator[int]:
+        descriptor = self._made_directory(os.path.dirname(path) or "/")
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _bind(self, target: str, source: str, attributes: int) -> None:
+        tree = self._sources[target] if target in self._sources else _open_tree(source, None)
+        if attributes:
+            syscalls.mount_setattr(tree, attributes, syscalls.AT_RECURSIVE)
+        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        _attach(tree, self._made_directory(target) if is_directory else self._file(target))
+
+    def _control_groups(self, target: str, attributes: int) -> None:
+        if not self._cgroup_mounts:
+            _attach(syscalls.fsmount("cgroup2", {}, attributes), self._directory(target))
+            return
+        holder = syscalls.fsmount("tmpfs", {"mode": "755"}, attributes & ~mounts.RDONLY)
+        _attach(holder, self._directory(target))
+        for name, options in self._cgroup_mounts.items():
+            hierarchy = syscalls.fsmount("cgroup", dict.fromkeys(options.split(",")), attributes)
+            _attach(hierarchy, self._made_directory(f"{target}/{name}"))
+        with _closing(self._resolve(target, _DIRECTORY)) as top:
+            syscalls.mount_setattr(top, syscalls.MOUNT_ATTR_RDONLY)
+
+    def _mask(self, target: str) -> None:
+        with self._existing(target) as place:
+            if place is None:
+                return
+            if stat.S_ISDIR(os.fstat(place).st_mode):
+                cover = syscalls.fsmount("tmpfs", {"size": "0k"}, mounts.RDONLY)
+            else:
+                cover = syscalls.open_tree(self._root, "dev/null", syscalls.OPEN_TREE_CLONE)
+            _attach(cover, os.dup(place))
+
+    def _protect(self, target: str) -> None:
+        with self._existing(target) as place:
+            if place is None:
+                return
+            flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
+            copy = syscalls.open_tree(place, "", flags)
+            syscalls.mount_setattr(copy, syscalls.MOUNT_ATTR_RDONLY, syscalls.AT_RECURSIVE)
+            _attach(copy, os.dup(place))
+
+    @contextmanager
+    def _existing(self, path: str) -> Iterator[int | None]:
+        try:
+            place = self._resolve(path, resolve=syscalls.RESOLVE_NO_SYMLINKS)
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        with _closing(place):
+            yield place
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _open(path: str, flags: int) -> Iterator[int]:
+    with _closing(os.open(path, flags)) as descriptor:
+        yield descriptor

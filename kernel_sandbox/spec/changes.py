@@ -1,0 +1,134 @@
+"""``--change`` of commit and import: single Dockerfile instructions applied to an image's configuration.
+
+Docker allows CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.image import ContainerConfig, Empty
+
+DEFAULT_SHELL = ("/bin/sh", "-c")
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
+_PART = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'|([^"'\\]+)""")
+
+
+def apply(config: ContainerConfig, changes: Iterable[str]) -> ContainerConfig:
+    """*config* with each instruction carried out in turn. Raises UsageError naming a bad instruction."""
+    for change in changes:
+        instruction, _, rest = change.strip().partition(" ")
+        edit = _EDITS.get(instruction.upper())
+        if edit is None:
+            raise UsageError(f"{instruction.upper() or change!r} is not a valid change command")
+        if not rest.strip() and instruction.upper() not in ("CMD", "ENTRYPOINT"):
+            raise UsageError(f"{instruction.upper()} requires at least one argument")
+        config = edit(config, rest.strip())
+    return config
+
+
+def _command(rest: str) -> tuple[str, ...]:
+    """Exec form (a JSON array of strings) or shell form."""
+    if rest.startswith("["):
+        try:
+            return msgspec.json.decode(rest, type=tuple[str, ...])
+        except msgspec.DecodeError:
+            pass
+    return (*DEFAULT_SHELL, rest) if rest else ()
+
+
+def _cmd(config: ContainerConfig, rest: str) -> ContainerConfig:
+    return msgspec.structs.replace(config, cmd=_command(rest))
+
+
+def _entrypoint(config: ContainerConfig, rest: str) -> ContainerConfig:
+    return msgspec.structs.replace(config, entrypoint=_command(rest))
+
+
+def _env(config: ContainerConfig, rest: str) -> ContainerConfig:
+    added = _pairs("ENV", rest)
+    return msgspec.structs.replace(config, env=merged_env(config.env, [f"{k}={v}" for k, v in added]))
+
+
+def merged_env(base: Iterable[str], over: Iterable[str]) -> tuple[str, ...]:
+    """``NAME=value`` entries of *base*, each replaced in its place where *over* has the name, then the rest."""
+    merged = {entry.partition("=")[0]: entry for entry in base}
+    merged.update((entry.partition("=")[0], entry) for entry in over)
+    return tuple(merged.values())
+
+
+def _label(config: ContainerConfig, rest: str) -> ContainerConfig:
+    labels = {**(config.labels), **dict(_pairs("LABEL", rest))}
+    return msgspec.structs.replace(config, labels=labels)
+
+
+def _pairs(instruction: str, rest: str) -> list[tuple[str, str]]:
+    """``a=1 b="two words"``, or the old form ``name the whole rest``."""
+    words = _WORD.findall(rest)
+    if "=" not in words[0]:
+        name, _, value = rest.partition(" ")
+        if not value.strip():
+            raise UsageError(f"{instruction} must have two arguments")
+        return [(name, value.strip())]
+    pairs = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{instruction}: cannot read {word!r}: write name=value")
+        pairs.append((_unquoted(name), _unquoted(value)))
+    return pairs
+
+
+def _unquoted(word: str) -> str:
+    return "".join(
+        escaped or re.sub(r"\\(.)", r"\1", double) or single or plain
+        for escaped, double, single, plain in _PART.findall(word)
+    )
+
+
+def _expose(config: ContainerConfig, rest: str) -> ContainerConfig:
+    ports = dict(config.exposed_ports)
+    for port in rest.split():
+        number, _, protocol = port.partition("/")
+        if not number.isdigit() or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp", "sctp"):
+            raise UsageError(f"invalid containerPort: {port}")
+        ports[f"{number}/{protocol or 'tcp'}"] = Empty()
+    return msgspec.structs.replace(config, exposed_ports=ports)
+
+
+def _volume(config: ContainerConfig, rest: str) -> ContainerConfig:
+    paths = _command(rest) if rest.startswith("[") else tuple(rest.split())
+    return msgspec.structs.replace(config, volumes={**(config.volumes), **{path: Empty() for path in paths}})
+
+
+def _workdir(config: ContainerConfig, rest: str) -> ContainerConfig:
+    path = _unquoted(rest)
+    if not path.startswith("/"):
+        path = f"{(config.working_dir or '/').rstrip('/')}/{path}"
+    return msgspec.structs.replace(config, working_dir=path)
+
+
+def _setter(field: str) -> Callable[[ContainerConfig, str], ContainerConfig]:
+    return lambda config, rest: msgspec.structs.replace(config, **{field: rest})
+
+
+def _onbuild(config: ContainerConfig, rest: str) -> ContainerConfig:
+    return msgspec.structs.replace(config, on_build=(*(config.on_build), rest))
+
+
+_EDITS: dict[str, Callable[[ContainerConfig, str], ContainerConfig]] = {
+    "CMD": _cmd,
+    "ENTRYPOINT": _entrypoint,
+    "ENV": _env,
+    "EXPOSE": _expose,
+    "LABEL": _label,
+    "ONBUILD": _onbuild,
+    "STOPSIGNAL": _setter("stop_signal"),
+    "USER": _setter("user"),
+    "VOLUME": _volume,
+    "WORKDIR": _workdir,
+}

@@ -1,0 +1,116 @@
+"""The mounts of a bundle as operations: a plan that the container's first process carries out in order.
+
+Options are read as mount(8) and the runtime specification name them. Every target is a path inside the
+container's root and is resolved beneath it when the plan is carried out; nothing here is resolved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernel_sandbox.spec.runtime import Spec
+
+RDONLY, NOSUID, NODEV, NOEXEC, STRICTATIME = 0x1, 0x2, 0x4, 0x8, 0x20
+_ATTRIBUTES = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC, "strictatime": STRICTATIME}
+_IGNORED = {"rw", "bind", "rbind", "private", "rprivate", "relatime"}
+_BINDS = {"bind", "rbind"}
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEV_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+)
+
+
+@dataclass(frozen=True)
+class NewFilesystem:
+    """A fresh filesystem of the kernel's. ``attributes`` is a mask of MOUNT_ATTR_* (mount_setattr(2))."""
+
+    target: str
+    fstype: str
+    attributes: int
+    options: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class BindMount:
+    """A host file or directory, with the mounts below it; made where the target is missing."""
+
+    target: str
+    source: str
+    attributes: int
+
+
+@dataclass(frozen=True)
+class ControlGroups:
+    """The container's own view of the control groups, in the form in which the host has them."""
+
+    target: str
+    attributes: int
+
+
+@dataclass(frozen=True)
+class DeviceNode:
+    """One of the host's harmless devices, bound to a file of that name in the container's /dev."""
+
+    target: str
+    source: str
+
+
+@dataclass(frozen=True)
+class SymbolicLink:
+    """A link that /dev is expected to have."""
+
+    target: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A path that reads as empty, where it exists."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Protect:
+    """A path that becomes read-only, where it exists."""
+
+    target: str
+
+
+MountOp = NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | Mask | Protect
+
+
+def plan(spec: Spec) -> tuple[MountOp, ...]:
+    """Every mount that the bundle asks for, the default devices and links, and the masked paths last."""
+    operations: list[MountOp] = []
+    for mount in spec.mounts:
+        attributes = sum(_ATTRIBUTES.get(option, 0) for option in mount.options)
+        if _BINDS & set(mount.options):
+            operations.append(BindMount(mount.destination, mount.source, attributes))
+        elif mount.type == "cgroup":
+            operations.append(ControlGroups(mount.destination, attributes))
+        else:
+            options = _filesystem_options(mount.options)
+            operations.append(NewFilesystem(mount.destination, mount.type, attributes, options))
+        if mount.destination == "/dev":
+            operations += _devices()
+    operations += map(Mask, spec.linux.masked_paths)
+    operations += map(Protect, spec.linux.readonly_paths)
+    return tuple(operations)
+
+
+def _filesystem_options(options: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    own = (option for option in options if option not in _ATTRIBUTES and option not in _IGNORED)
+    return tuple((name, value if equals else None) for name, equals, value in (o.partition("=") for o in own))
+
+
+def _devices() -> list[MountOp]:
+    nodes: list[MountOp] = [DeviceNode(f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
+    links: list[MountOp] = [SymbolicLink(f"/dev/{name}", content) for name, content in _DEV_LINKS]
+    return nodes + links

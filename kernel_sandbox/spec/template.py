@@ -1,0 +1,226 @@
+"""`--format` templates: the part of Go's text/template that Docker's users use. Text in, text out.
+
+    template = compile("{{range .Mounts}}{{.Source}} {{end}}")
+    template.render(container)
+
+What a template means is here, after the documentation of Go's package text/template; how it is written is in
+`kernel_sandbox.spec.template_syntax`, what functions do and how values print in
+`kernel_sandbox.spec.template_values`. Docker's words ``table``, ``json`` and ``raw`` are no templates and not
+known here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from kernel_sandbox.spec.template_syntax import (
+    Command,
+    Control,
+    Dot,
+    Fields,
+    Function,
+    Literal,
+    Node,
+    Parser,
+    Pipeline,
+    Statements,
+    TemplateError,
+    Variable,
+)
+from kernel_sandbox.spec.template_values import (
+    FUNCTIONS,
+    NO_VALUE,
+    NoValue,
+    go_type,
+    show,
+    sorted_items,
+    struct_fields,
+    truth,
+)
+
+__all__ = ["Template", "TemplateError", "compile"]
+
+_MAX_OUTPUT = 64 << 20  # characters: a template of nested ranges can ask for more than any memory holds
+
+
+def compile(text: str) -> "Template":
+    """Parse a template. Raises TemplateError in Go's words, such as ``template: :1: unclosed action``."""
+    try:
+        return Template(text, Parser(text).parse())
+    except RecursionError as error:
+        raise TemplateError("template parsing error: template: :1: nested too deeply") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template."""
+
+    text: str
+    statements: Statements
+
+    def render(self, value: object, strict: bool = False) -> str:
+        """The template filled in; ``value`` is its dot: mappings, sequences, scalars and msgspec structs.
+
+        A map without the key asked for gives ``<no value>``, or an error if ``strict`` (Go's missingkey=error);
+        a struct without the field is always an error. Raises TemplateError when the template does not fit.
+        """
+        run = _Run(self.text, value, strict)
+        try:
+            run.write(self.statements, value)
+        except RecursionError as error:
+            raise TemplateError("template parsing error: template: :1: nested too deeply") from error
+        return "".join(run.output)
+
+
+class _Run:
+    """One execution: what was written, and the variables in scope, innermost last."""
+
+    def __init__(self, text: str, root: object, strict: bool) -> None:
+        self.text = text
+        self.strict = strict
+        self.variables = [("$", root)]
+        self.output: list[str] = []
+        self.length = 0
+
+    def write(self, statements: Statements, dot: object) -> None:
+        for statement in statements:
+            if isinstance(statement, str):
+                self.emit(statement)
+            elif isinstance(statement, Control):
+                self.control(statement, dot)
+            else:
+                value = self.pipeline(statement, dot)
+                if not statement.variables:
+                    self.emit("<no value>" if value is None else show(value))
+
+    def emit(self, text: str) -> None:
+        self.length += len(text)
+        if self.length > _MAX_OUTPUT:
+            raise TemplateError("template parsing error: template: :1: the output is too long")
+        self.output.append(text)
+
+    def control(self, control: Control, dot: object) -> None:
+        scope = len(self.variables)
+        if control.keyword == "range":
+            self.range(control, dot)
+        else:
+            value = self.pipeline(control.pipeline, dot)
+            inner = value if control.keyword == "with" and truth(value) else dot
+            self.write(control.body if truth(value) else control.otherwise, inner)
+        del self.variables[scope:]
+
+    def range(self, control: Control, dot: object) -> None:
+        scope = len(self.variables)
+        empty = True
+        for key, element in self.elements(control.pipeline, self.commands(control.pipeline, dot)):
+            empty = False
+            names = control.pipeline.variables
+            self.bind(control.pipeline, ((key, element) if len(names) == 2 else (element,))[: len(names)])
+            self.write(control.body, element)
+            del self.variables[scope:]
+        if empty:
+            self.write(control.otherwise, dot)
+
+    def elements(self, node: Node, value: object) -> Iterator[tuple[object, object]]:
+        if isinstance(value, Mapping):
+            return iter(sorted_items(value))
+        if isinstance(value, list | tuple):
+            return iter(enumerate(value))
+        if value is None or isinstance(value, NoValue):
+            return iter(())
+        if isinstance(value, int) and not isinstance(value, bool):
+            return ((number, number) for number in range(value))
+        raise self.error(node, f"range can't iterate over {show(value)}")
+
+    def pipeline(self, pipeline: Pipeline, dot: object) -> object:
+        value = self.commands(pipeline, dot)
+        self.bind(pipeline, (value,) if pipeline.variables else ())
+        return value
+
+    def commands(self, pipeline: Pipeline, dot: object) -> object:
+        value = self.command(pipeline.commands[0], dot, ())
+        for command in pipeline.commands[1:]:
+            value = self.command(command, dot, (value,))
+        return value
+
+    def bind(self, pipeline: Pipeline, values: tuple[object, ...]) -> None:
+        for name, value in zip(pipeline.variables, values, strict=True):
+            if pipeline.declares:
+                self.variables.append((name, value))
+            else:
+                self.variables[self.place(name)] = (name, value)
+
+    def place(self, name: str) -> int:
+        return max(place for place, (known, _) in enumerate(self.variables) if known == name)
+
+    def command(self, command: Command, dot: object, final: tuple[object, ...]) -> object:
+        first, *operands = command.operands
+        if isinstance(first, Function):
+            return self.call(first, operands, dot, final)
+        if operands or final:
+            raise self.error(first, f"can't give argument to non-function {first.source}")
+        return self.evaluate(first, dot)
+
+    def evaluate(self, node: Node, dot: object) -> object:
+        if isinstance(node, Literal):
+            return node.value
+        if isinstance(node, Dot):
+            return dot
+        if isinstance(node, Variable):
+            return self.variables[self.place(node.name)][1]
+        if isinstance(node, Pipeline):
+            return self.pipeline(node, dot)
+        if isinstance(node, Fields):
+            return self.fields(node, self.evaluate(node.base, dot))
+        return self.call(node, [], dot, ())
+
+    def fields(self, node: Fields, value: object) -> object:
+        for name in node.names:
+            value = self.field(node, value, name)
+        return value
+
+    def field(self, node: Node, value: object, name: str) -> object:
+        if isinstance(value, NoValue):
+            return NO_VALUE
+        if value is None:
+            raise self.error(node, f"nil pointer evaluating interface {{}}.{name}")
+        if isinstance(value, Mapping):
+            if self.strict and name not in value:
+                raise self.error(node, f'map has no entry for key "{name}"')
+            return value.get(name, NO_VALUE)
+        fields = struct_fields(value) if isinstance(value, msgspec.Struct) else {}
+        if name not in fields:
+            raise self.error(node, f"can't evaluate field {name} in type {go_type(value)}")
+        return fields[name]
+
+    def call(self, node: Node, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
+        name = node.source
+        function = FUNCTIONS[name]
+        count = len(operands) + len(final)
+        if count < function.least or (function.most is not None and count > function.most):
+            least = f"at least {function.least}" if function.most is None else str(function.least)
+            raise self.error(node, f"wrong number of args for {name}: want {least} got {count}")
+        if name in ("and", "or"):
+            return self.shortcut(name, operands, dot, final)
+        values = [*(self.evaluate(operand, dot) for operand in operands), *final]
+        try:
+            return function.call(*(None if isinstance(value, NoValue) else value for value in values))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self.error(node, f"error calling {name}: {error}")
+
+    def shortcut(self, name: str, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
+        """``and`` ends at the first false argument, ``or`` at the first true one; the rest is not evaluated."""
+        value: object = None
+        for operand in operands:
+            value = self.evaluate(operand, dot)
+            if truth(value) == (name == "or"):
+                return value
+        return final[0] if final else value
+
+    def error(self, node: Node, message: str) -> TemplateError:
+        line = self.text.count("\n", 0, node.at) + 1
+        column = node.at - (self.text.rfind("\n", 0, node.at) + 1)
+        source = node.source if len(node.source) <= 20 else f"{node.source[:20]}..."
+        place = f':{line}:{column}: executing "" at <{source}>'
+        return TemplateError(f"template parsing error: template: {place}: {message}")

@@ -1,0 +1,214 @@
+"""Compressed streams of image layers and archives.
+
+Recognises gzip (RFC 1952), bzip2, xz and zstd (RFC 8878) by their first bytes and reads them in bounded
+memory; writes gzip whose bytes depend on nothing but the content. What does not belong here: tar, files, digests.
+"""
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, cast
+
+from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.storage.tar import Sink
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+igzip_lib: Any
+isal_zlib: Any
+try:
+    from isal import igzip_lib, isal_zlib
+except ImportError:  # no wheel for this processor
+    igzip_lib = isal_zlib = None
+
+_OUTPUT = 1 << 18
+_MEMORY = 1 << 28  # what an xz stream may ask for
+_WINDOW = 1 << 27  # the largest zstd window that decoders are asked to accept
+_GZIP = 31  # zlib's window bits for gzip framing
+
+
+class _Decompressor(Protocol):
+    """The interface that bz2, lzma and isal share."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Unbounded:
+    """A decompressor that cannot bound its output: it must be given small pieces."""
+
+    needs_input = True
+
+    def __init__(self, inner: "zlib._Decompress") -> None:
+        self._inner = inner
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(data)
+
+
+class _Format(NamedTuple):
+    name: str
+    magic: bytes
+    piece: int  # compressed bytes given at a time
+    start: Callable[[], tuple[_Decompressor, type[Exception]]]  # and what it raises for damaged input
+
+
+def _gzip() -> tuple[_Decompressor, type[Exception]]:
+    if igzip_lib is None:
+        return _Unbounded(zlib.decompressobj(_GZIP)), zlib.error
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.IsalError
+
+
+def _bzip2() -> tuple[_Decompressor, type[Exception]]:
+    return bz2.BZ2Decompressor(), OSError
+
+
+def _xz() -> tuple[_Decompressor, type[Exception]]:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), lzma.LZMAError
+
+
+def _zstd() -> tuple[_Decompressor, type[Exception]]:
+    import zstandard  # slow to import, and few layers need it
+
+    # Its own stream reader takes a stream that is cut short for a whole one.
+    stream = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+    return _Unbounded(cast("zlib._Decompress", stream)), zstandard.ZstdError
+
+
+_FORMATS = (
+    _Format("gzip", b"\x1f\x8b\x08", 1 << 14, _gzip),
+    _Format("bzip2", b"BZh", 1 << 16, _bzip2),
+    _Format("xz", b"\xfd7zXZ\0", 1 << 16, _xz),
+    _Format("zstd", b"\x28\xb5\x2f\xfd", 1 << 10, _zstd),
+)
+
+
+class _Decompressed(io.RawIOBase):
+    """The content of a compressed stream; members or frames that follow each other are one content."""
+
+    def __init__(self, raw: BinaryIO, format: _Format) -> None:
+        self._raw = raw
+        self._format = format
+        self._decompressor, self._error = format.start()
+        self._input = b""  # read, and given to no decompressor yet
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        target = memoryview(buffer).cast("B")
+        while not self._ready:
+            if self._decompressor.eof and not self._next_member():
+                return 0
+            self._ready = memoryview(self._decompress())
+        count = min(len(target), len(self._ready))
+        target[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _next_member(self) -> bool:
+        """Start on the next member, if there is one; zeros that fill up a block are none."""
+        rest = self._input or self._raw.read(self._format.piece)
+        while rest and not rest.strip(b"\0"):
+            rest = self._raw.read(self._format.piece)
+        self._input = rest
+        if rest:
+            self._decompressor, self._error = self._format.start()
+        return bool(rest)
+
+    def _decompress(self) -> bytes:
+        if self._decompressor.needs_input and not self._input:
+            self._input = self._raw.read(self._format.piece)
+            if not self._input:
+                raise CorruptContent(f"the {self._format.name} stream is cut short: fetch it again")
+        data, self._input = self._input, b""
+        try:
+            content = self._decompressor.decompress(data, _OUTPUT)
+        except self._error as error:
+            raise CorruptContent(
+                f"the {self._format.name} stream is damaged ({error}): fetch it again"
+            ) from error
+        if self._decompressor.eof:
+            self._input = self._decompressor.unused_data
+        return content
+
+
+def open_compressed(raw: BinaryIO) -> BinaryIO:
+    """Return a stream of the uncompressed bytes of ``raw``, told by its content; plain content passes.
+
+    ``raw`` need not be seekable, is read to its end when the result is, and stays the caller's to close.
+    Reading raises ``CorruptContent`` when the compressed stream is damaged or cut short.
+    """
+    buffered = io.BufferedReader(_Unowned(raw), _OUTPUT)
+    start = buffered.peek(8)
+    for format in _FORMATS:
+        if start.startswith(format.magic):
+            return io.BufferedReader(_Decompressed(buffered, format), _OUTPUT)
+    return buffered
+
+
+class _Unowned(io.RawIOBase):
+    """A caller's stream under a buffer whose end must not close it; only its first bytes are put together."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._start = b""
+        while len(self._start) < 8 and (data := raw.read(8 - len(self._start))):
+            self._start += data
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        target = memoryview(buffer).cast("B")
+        data = self._start or self._raw.read(len(target))
+        self._start = b""
+        target[: len(data)] = data
+        return len(data)
+
+
+class GzipWriter:
+    """A gzip stream on ``out``: level 1, no name, no time, so that the same content gives the same bytes."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._compressor = (isal_zlib or zlib).compressobj(1, zlib.DEFLATED, _GZIP)
+
+    def write(self, data: bytes, /) -> int:
+        """Compress ``data``; returns its length, as files do."""
+        compressed = self._compressor.compress(data)
+        if compressed:
+            self._out.write(compressed)
+        return len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._out.write(self._compressor.flush())
+
+
+def gzip_writer(out: Sink) -> GzipWriter:
+    """Return a deterministic gzip writer on ``out``, to be used as a context manager; ``out`` stays open."""
+    return GzipWriter(out)

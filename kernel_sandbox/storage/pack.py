@@ -1,0 +1,289 @@
+"""Directories in overlayfs form to a layer's archive.
+
+Follows image-spec layer.md, the reverse of ``unpack``: whiteouts become ``.wh.NAME``, an opaque directory holds
+``.wh..wh..opq``, and what ``unpack`` remembered in attributes is written as what it stands for. Names are sorted,
+so that the same tree gives the same bytes.
+
+A running container may change the tree meanwhile: symbolic links are never followed, a file that vanishes is left
+out, and one that changes its size is cut or filled to the size its header says. What does not belong here:
+compression, digests, mounts.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.storage import ownership as owners
+from kernel_sandbox.storage.ownership import Ownership
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
+from kernel_sandbox.storage.tree import opened, opened_beneath, unless_gone
+from kernel_sandbox.storage.unpack import (
+    CAPABILITY_XATTR,
+    NODE_XATTR,
+    OPAQUE,
+    OPAQUE_XATTR,
+    OVERLAY_XATTRS,
+    REMEMBERED_XATTRS,
+    WHITEOUT,
+    is_whiteout,
+)
+
+Path = str | os.PathLike[str]
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFCHR: Kind.CHARACTER,
+    stat.S_IFBLK: Kind.BLOCK,
+}
+_NODES = {b"c": Kind.CHARACTER, b"b": Kind.BLOCK}
+_LOCAL_XATTRS = frozenset(
+    (b"security.selinux", b"security.ima", b"security.evm")
+)  # mean something on this host only
+_CAPABILITY = b"security.capability"
+_CAPABILITY_V2, _CAPABILITY_V3 = 0x02000000, 0x03000000
+
+
+def pack_diff(upper: Path, out: Sink, ownership: Ownership, exclude: frozenset[bytes] = frozenset()) -> None:
+    """Write what an overlay's ``upper`` directory changes as a layer archive.
+
+    ``exclude`` holds paths relative to the root, left out with all they contain. The root itself has no entry,
+    so that an unchanged container gives an archive of none. Errors of writing are those of ``out``.
+    """
+    with opened(upper) as root:
+        _Packer((root,), out, ownership, exclude, diff=True).run()
+
+
+def pack_rootfs(layers: Sequence[Path], out: Sink, ownership: Ownership) -> None:
+    """Write the file system that ``layers``, topmost first, make together: what overlayfs would show.
+
+    Hard links are kept inside a layer. Errors of writing are those of ``out``.
+    """
+    with ExitStack() as stack:
+        roots = tuple(stack.enter_context(opened(layer)) for layer in layers)
+        _Packer(roots, out, ownership, frozenset(), diff=False).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """A directory still to be written, and the layers that have a part in it, topmost first."""
+
+    path: bytes
+    layers: tuple[int, ...]
+
+
+class _Packer:
+    """One walk over the merged layers; each directory is opened anew from its layer's root descriptor."""
+
+    def __init__(
+        self, roots: tuple[int, ...], out: Sink, ownership: Ownership, exclude: frozenset[bytes], diff: bool
+    ) -> None:
+        self._roots = roots
+        self._out = out
+        self._single = ownership is Ownership.SINGLE
+        self._exclude = exclude
+        self._diff = diff
+        self._linked: dict[tuple[int, int, int], bytes] = {}  # layer, device, inode: the name first written
+
+    def run(self) -> None:
+        pending = [_Directory(b"", tuple(range(len(self._roots))))]
+        while pending:
+            pending += reversed(self._directory(pending.pop()))
+        self._out.write(END)
+
+    def _directory(self, directory: _Directory) -> list[_Directory]:
+        """Write a directory's own entry and its files; returns the directories in it, sorted by name."""
+        with ExitStack() as stack:
+            parts: dict[int, int] = {}  # layer: descriptor
+            for layer in directory.layers:
+                with unless_gone():
+                    fd = stack.enter_context(opened_beneath(self._roots[layer], directory.path))
+                    parts[layer] = fd
+                    if _is_opaque(fd):
+                        break
+            if not parts:
+                return []
+            top = next(iter(parts.values()))
+            if directory.path:
+                status = os.fstat(top)
+                self._out.write(header(self._entry(directory.path + b"/", status, _xattrs(top))))
+            if self._diff and _is_opaque(top):
+                self._write_whiteout(directory.path, OPAQUE)
+            return self._files(directory.path, parts)
+
+    def _files(self, path: bytes, parts: dict[int, int]) -> list[_Directory]:
+        directories = []
+        for name, found in sorted(_listing(parts).items()):
+            full = path + b"/" + name if path else name
+            layer, kind = found[0]
+            if full in self._exclude or name.startswith(WHITEOUT):  # a name image-spec keeps for itself
+                continue
+            if kind is Kind.DIRECTORY:
+                directories.append(_Directory(full, _merged(found)))
+                continue
+            with unless_gone():
+                status = os.lstat(name, dir_fd=parts[layer])
+                if is_whiteout(status):
+                    if self._diff:
+                        self._write_whiteout(path, WHITEOUT + name)
+                elif not stat.S_ISSOCK(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                    self._file(layer, parts[layer], name, full, status)
+        return directories
+
+    def _write_whiteout(self, path: bytes, name: bytes) -> None:
+        self._out.write(header(Entry(path + b"/" + name if path else name, Kind.FILE, mode=0)))
+
+    def _file(self, layer: int, parent: int, name: bytes, full: bytes, status: os.stat_result) -> None:
+        identity = (layer, status.st_dev, status.st_ino)
+        if status.st_nlink > 1:
+            first = self._linked.get(identity)
+            if first is not None:
+                self._out.write(header(Entry(full, Kind.HARDLINK, mode=status.st_mode & 0o7777, link=first)))
+                return
+        if stat.S_ISREG(status.st_mode):
+            self._regular(parent, name, full)
+        else:
+            link = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else b""
+            xattrs = _xattrs(b"/proc/self/fd/%d/%s" % (parent, name))
+            self._out.write(header(self._entry(full, status, xattrs, link)))
+        if status.st_nlink > 1:
+            self._linked[identity] = full
+
+    def _regular(self, parent: int, name: bytes, full: bytes) -> None:
+        with _opened_file(parent, name) as (fd, status):
+            entry = self._entry(full, status, _xattrs(fd))
+            if entry.size <= CHUNK:
+                content = os.read(fd, entry.size) if entry.size else b""
+                filling = entry.size - len(content)
+                self._out.write(b"".join((header(entry), content, bytes(filling + -entry.size % BLOCK))))
+                return
+            self._out.write(header(entry))
+            left = entry.size
+            while left and (content := os.read(fd, min(left, CHUNK))):
+                self._out.write(content)
+                left -= len(content)
+        while left:
+            self._out.write(bytes(min(left, CHUNK)))
+            left -= min(left, CHUNK)
+        self._out.write(bytes(-entry.size % BLOCK))
+
+    def _entry(
+        self, name: bytes, status: os.stat_result, xattrs: dict[bytes, bytes], link: bytes = b""
+    ) -> Entry:
+        """Return the entry a file is archived as, with what was remembered in its attributes restored."""
+        kind = _KINDS[stat.S_IFMT(status.st_mode)]
+        device = status.st_rdev
+        if kind is Kind.FILE and (remembered := _node(xattrs.get(NODE_XATTR.encode(), b""))):
+            kind, device = remembered
+        uid, gid = status.st_uid, status.st_gid
+        if self._single and (owner := xattrs.get(owners.XATTR.encode())) is not None:
+            with suppress(CorruptContent):  # the container itself may have written nonsense there
+                uid, gid = owners.decode_owner(owner)
+        return Entry(
+            name=name,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=uid,
+            gid=gid,
+            mtime=status.st_mtime_ns,
+            size=status.st_size if kind is Kind.FILE else 0,
+            link=link,
+            major=os.major(device),
+            minor=os.minor(device),
+            xattrs=_archived(xattrs),
+        )
+
+
+@contextmanager
+def _opened_file(parent: int, name: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    fd = os.open(name, _FILE, dir_fd=parent)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError  # replaced by something else since it was listed
+        yield fd, status
+    finally:
+        os.close(fd)
+
+
+def _listing(parts: dict[int, int]) -> dict[bytes, list[tuple[int, Kind]]]:
+    """What each name of a merged directory is in the layers that have it, topmost first; ``FILE`` stands for all
+    that is no directory."""
+    found: dict[bytes, list[tuple[int, Kind]]] = {}
+    for layer, fd in parts.items():
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                kind = Kind.DIRECTORY if entry.is_dir(follow_symlinks=False) else Kind.FILE
+                found.setdefault(os.fsencode(entry.name), []).append((layer, kind))
+    return found
+
+
+def _merged(found: list[tuple[int, Kind]]) -> tuple[int, ...]:
+    """The layers whose directories of one name merge: down to the first that has something else there."""
+    layers = []
+    for layer, kind in found:
+        if kind is not Kind.DIRECTORY:
+            break
+        layers.append(layer)
+    return tuple(layers)
+
+
+def _is_opaque(fd: int) -> bool:
+    try:
+        return os.getxattr(fd, OPAQUE_XATTR) == b"y"
+    except OSError:
+        return False
+
+
+def _xattrs(file: int | bytes) -> dict[bytes, bytes]:
+    """All attributes of an open file, or of one that must not be opened; none where there cannot be any."""
+    follow = isinstance(file, int)
+    found: dict[bytes, bytes] = {}
+    with suppress(OSError):
+        for name in os.listxattr(file, follow_symlinks=follow):
+            with suppress(OSError):
+                found[os.fsencode(name)] = os.getxattr(file, name, follow_symlinks=follow)
+    return found
+
+
+def _archived(xattrs: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The attributes an archive keeps: not overlayfs's, not our own, not this host's labels."""
+    if not xattrs:
+        return ()
+    kept = {
+        name: value
+        for name, value in xattrs.items()
+        if not name.startswith(OVERLAY_XATTRS) and name not in REMEMBERED_XATTRS and name not in _LOCAL_XATTRS
+    }
+    capability = kept.get(_CAPABILITY, xattrs.get(CAPABILITY_XATTR.encode()))
+    if capability is not None:
+        kept[_CAPABILITY] = _portable_capability(capability)
+    return tuple(sorted(kept.items()))
+
+
+def _portable_capability(value: bytes) -> bytes:
+    """File capabilities without the user namespace they were set in (capabilities(7), version 3 to version 2)."""
+    if len(value) != 24:
+        return value
+    (magic,) = struct.unpack_from("<I", value)
+    if magic & 0xFF000000 != _CAPABILITY_V3:
+        return value
+    return struct.pack("<I", magic & 0x00FFFFFF | _CAPABILITY_V2) + value[4:20]
+
+
+def _node(remembered: bytes) -> tuple[Kind, int] | None:
+    """Read the attribute of a remembered device node; ``None`` when there is none that makes sense."""
+    kind, _, numbers = remembered.partition(b" ")
+    major, _, minor = numbers.partition(b" ")
+    if kind not in _NODES or not (major.isdigit() and minor.isdigit() and len(numbers) < 20):
+        return None
+    if int(major) >= 1 << 12 or int(minor) >= 1 << 20:
+        return None
+    return _NODES[kind], os.makedev(int(major), int(minor))

@@ -1,0 +1,463 @@
+"""A layer's archive to a directory in overlayfs form.
+
+Follows image-spec layer.md: ``.wh.NAME`` becomes overlayfs's whiteout (a character device 0:0), ``.wh..wh..opq``
+the attribute ``user.overlay.opaque`` of its directory. Every byte of the archive may be hostile: a name's parent is
+resolved beneath the root by openat2(2), its last component is never followed, and counts and sizes are capped.
+
+What belongs here: making the files. What does not: the format of the archive (``tar``), its compression and its
+digest.
+
+What cannot be made here is remembered, so that ``pack`` writes it again: the owner (``ownership``), a device node
+that the kernel refuses (an empty file with the attribute ``NODE_XATTR``), file capabilities (``CAPABILITY_XATTR``).
+With a single id the owner of symbolic links and fifos is lost, as they take no such attribute.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from kernel_sandbox.errors import CorruptContent, HostError, StoreError
+from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from kernel_sandbox.storage import ownership as owners
+from kernel_sandbox.storage.ownership import Ownership
+from kernel_sandbox.storage.tar import CHUNK, SECOND, Entry, Kind, TarReader, shown
+from kernel_sandbox.storage.tree import opened, remove_at
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+_METADATA = b".wh..wh."  # what aufs kept for itself, in old images
+OPAQUE_XATTR = "user.overlay.opaque"
+OVERLAY_XATTRS = (b"user.overlay.", b"trusted.overlay.")
+NODE_XATTR = "user.kernel_sandbox.node"
+CAPABILITY_XATTR = "user.kernel_sandbox.capability"
+REMEMBERED_XATTRS = frozenset(name.encode() for name in (NODE_XATTR, CAPABILITY_XATTR, owners.XATTR))
+_CAPABILITY = "security.capability"
+_NO_ID = 0xFFFFFFFF
+_MAX_TIME = (1 << 40) * SECOND
+_NODE_KINDS = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNSUPPORTED = (errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one layer may hold at most: entries, bytes of all files together, and for each entry bytes of its
+    path (with the final NUL, as PATH_MAX counts) and bytes of all its extended attributes."""
+
+    entries: int = 1_000_000
+    bytes: int = 64 << 30
+    path: int = 4096
+    xattrs: int = 1 << 16
+
+
+def unpack_layer(
+    tar: BinaryIO, root: str | os.PathLike[str], ownership: Ownership, limits: Limits | None = None
+) -> None:
+    """Extract the uncompressed layer archive ``tar``, read to its end, into the existing directory ``root``.
+
+    Runs with uid 0, real or of a user namespace. A name given twice means its last entry, as in Docker. What is
+    made before an error stays: the caller unpacks into a directory it throws away then.
+
+    Raises ``CorruptContent`` naming the entry that breaks a rule or a limit, ``StoreError`` when the disk is
+    full or not writable, ``HostError`` when the user namespace or the file system cannot hold what the archive
+    asks for.
+    """
+    limits = limits or Limits()
+    reader = TarReader(tar)
+    with opened(root) as fd:
+        unpacker = _Unpacker(fd, reader, ownership, limits)
+        try:
+            for entry in reader:
+                with _explained(entry):
+                    unpacker.add(entry)
+            unpacker.finish()
+        finally:
+            unpacker.close()
+    while tar.read(CHUNK):
+        pass
+
+
+@contextmanager
+def _explained(entry: Entry) -> Iterator[None]:
+    """Turn the kernel's refusals into errors that name the entry."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"no space left to unpack {shown(entry.name)}: free some, or move the store"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(f"cannot unpack {shown(entry.name)} into the store: {error.strerror}") from error
+        if error.errno == errno.EOPNOTSUPP:
+            raise HostError(
+                f"cannot unpack {shown(entry.name)}: the store's file system lacks user extended attributes"
+            ) from error
+        raise CorruptContent(
+            f"archive entry {shown(entry.name)} cannot be unpacked: {error.strerror}"
+        ) from error
+
+
+def _parts(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
+    """Split an archived name into components, refusing what could mean a place outside the root."""
+    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
+    if not name or name.startswith(b"/") or b".." in parts or b"\0" in name:
+        raise CorruptContent(f"the archive has a {what} that leads out of its root: {shown(name)}")
+    if len(name) >= limits.path:
+        raise CorruptContent(
+            f"the archive has a {what} of {len(name)} bytes, which is too long: {shown(name)}"
+        )
+    return parts
+
+
+class _Unpacker:
+    """Makes one entry after another beneath the directory descriptor ``root``."""
+
+    def __init__(self, root: int, reader: TarReader, ownership: Ownership, limits: Limits) -> None:
+        self._root = root
+        self._reader = reader
+        self._single = ownership is Ownership.SINGLE
+        self._limits = limits
+        self._entries = 0
+        self._bytes = 0
+        self._times: dict[tuple[bytes, ...], int] = {}  # of directories: making files in them changes theirs
+        self._parent = -1  # descriptor of the last parent, as entries come directory by directory
+        self._parent_path: bytes | None = None
+
+    def close(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._parent_path is not None:
+            os.close(self._parent)
+            self._parent_path = None
+
+    def add(self, entry: Entry) -> None:
+        parts = _parts(entry.name, "name", self._limits)
+        self._count(entry)
+        if not parts:
+            self._add_root(entry)
+            return
+        parent = self._open_parent(parts[:-1])
+        name = parts[-1]
+        if name.startswith(WHITEOUT):
+            self._add_whiteout(parent, name)
+        elif entry.kind is Kind.FILE:
+            self._add_file(parent, name, entry)
+        elif entry.kind is Kind.DIRECTORY:
+            self._add_directory(parent, name, entry)
+            self._times[parts] = entry.mtime
+        elif entry.kind is Kind.HARDLINK:
+            self._add_hardlink(parent, name, entry)
+        elif entry.kind is Kind.SYMLINK:
+            self._add_symlink(parent, name, entry)
+        else:
+            self._add_node(parent, name, entry)
+
+    def finish(self) -> None:
+        """Give the directories their times, deepest first or not: setting one changes no other."""
+        self._forget()
+        for parts, mtime in self._times.items():
+            with suppress(FileNotFoundError, NotADirectoryError):  # a later entry has replaced it
+                fd = self._resolve(parts, _DIRECTORY)
+                try:
+                    os.utime(fd, ns=(mtime, mtime))
+                finally:
+                    os.close(fd)
+
+    def _count(self, entry: Entry) -> None:
+        self._entries += 1
+        self._bytes += entry.size
+        if self._entries > self._limits.entries:
+            raise CorruptContent(f"the archive has more than {self._limits.entries} entries")
+        if self._bytes > self._limits.bytes:
+            raise CorruptContent(
+                f"the archive unpacks to more than {self._limits.bytes} bytes at {shown(entry.name)}"
+            )
+        if entry.uid >= _NO_ID or entry.gid >= _NO_ID or abs(entry.mtime) > _MAX_TIME:
+            raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible owner or time")
+        if sum(len(name) + len(value) for name, value in entry.xattrs) > self._limits.xattrs:
+            raise CorruptContent(f"archive entry {shown(entry.name)} has too large extended attributes")
+        for name, _ in entry.xattrs:
+            if not name or b"\0" in name or name.startswith(OVERLAY_XATTRS):
+                raise CorruptContent(f"archive entry {shown(entry.name)} sets the attribute {shown(name)}")
+
+    # Parents
+
+    def _open_parent(self, parts: tuple[bytes, ...]) -> int:
+        path = b"/".join(parts)
+        if path != self._parent_path:
+            self._forget()
+            self._parent = self._reach(parts)
+            self._parent_path = path
+        return self._parent
+
+    def _reach(self, parts: tuple[bytes, ...]) -> int:
+        """Return a descriptor of a directory, making those on the way that the archive did not name."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return self._resolve(parts)
+        fd = os.dup(self._root)
+        for depth, part in enumerate(parts, 1):
+            try:
+                deeper = self._resolve(parts[:depth])
+            except (FileNotFoundError, NotADirectoryError):
+                try:
+                    os.close(self._make_directory(fd, part, replace=False)[0])
+                    deeper = self._resolve(parts[:depth])
+                except OSError:
+                    os.close(fd)
+                    raise
+            os.close(fd)
+            fd = deeper
+        return fd
+
+    def _resolve(self, parts: tuple[bytes, ...], flags: int = _PARENT) -> int:
+        path = b"/".join(parts) or b"."
+        for _ in range(64):
+            try:
+                return openat2(self._root, path, flags, resolve=_RESOLVE)
+            except BlockingIOError:  # a rename anywhere on the machine while ".." of a link was resolved
+                continue
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _make_directory(self, parent: int, name: bytes, replace: bool) -> tuple[int, bool]:
+        """Return a descriptor of the directory ``name``, and whether it is new.
+
+        A directory that takes the place of a whiteout hides the layers below as the whiteout did: it is opaque.
+        Another file in its place is removed if ``replace``, and else raises ``FileExistsError``.
+        """
+        opaque = False
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            status = os.lstat(name, dir_fd=parent)
+            if stat.S_ISDIR(status.st_mode):
+                return os.open(name, _DIRECTORY, dir_fd=parent), False
+            opaque = is_whiteout(status)
+            if not (opaque or replace):
+                raise
+            os.unlink(name, dir_fd=parent)
+            os.mkdir(name, 0o755, dir_fd=parent)
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        try:
+            os.fchmod(fd, 0o755)
+            if opaque:
+                os.setxattr(fd, OPAQUE_XATTR, b"y")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, True
+
+    # Kinds of entries
+
+    def _add_root(self, entry: Entry) -> None:
+        if entry.kind is not Kind.DIRECTORY:
+            raise CorruptContent(f"archive entry {shown(entry.name)} replaces the root by something else")
+        fd = os.open(".", _DIRECTORY, dir_fd=self._root)
+        try:
+            self._set_metadata(fd, entry, fresh=False)
+        finally:
+            os.close(fd)
+        self._times[()] = entry.mtime
+
+    def _add_whiteout(self, parent: int, name: bytes) -> None:
+        if name == OPAQUE:
+            fd = os.open(".", _DIRECTORY, dir_fd=parent)
+            try:
+                os.setxattr(fd, OPAQUE_XATTR, b"y")
+            finally:
+                os.close(fd)
+            return
+        if name.startswith(_METADATA):
+            return
+        hidden = name[len(WHITEOUT) :]
+        if hidden in (b"", b".", b".."):
+            raise CorruptContent(f"the archive has a whiteout of nothing: {shown(name)}")
+        try:
+            os.mknod(hidden, stat.S_IFCHR, dir_fd=parent)
+        except FileExistsError:
+            self._hide_below(parent, hidden)
+
+    def _hide_below(self, parent: int, name: bytes) -> None:
+        """A whiteout hides the layers below only: what this layer has already made by that name stays."""
+        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+            fd, _ = self._make_directory(parent, name, replace=False)
+            try:
+                os.setxattr(fd, OPAQUE_XATTR, b"y")
+            finally:
+                os.close(fd)
+
+    def _add_directory(self, parent: int, name: bytes, entry: Entry) -> None:
+        fd, fresh = self._make_directory(parent, name, replace=True)
+        try:
+            self._set_metadata(fd, entry, fresh)
+        finally:
+            os.close(fd)
+
+    def _add_file(self, parent: int, name: bytes, entry: Entry) -> None:
+        fd = self._create(parent, name)
+        try:
+            if entry.segments is None:
+                self._copy(fd, entry.size)
+            else:
+                self._copy_sparse(fd, entry)
+            self._set_metadata(fd, entry)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _copy(self, fd: int, size: int) -> None:
+        while size:
+            data = self._reader.read(min(size, CHUNK))
+            size -= len(data)
+            written = os.write(fd, data)
+            while written < len(data):
+                written += os.write(fd, memoryview(data)[written:])
+
+    def _copy_sparse(self, fd: int, entry: Entry) -> None:
+        os.ftruncate(fd, entry.size)
+        for offset, length in entry.segments or ():
+            os.lseek(fd, offset, os.SEEK_SET)
+            self._copy(fd, length)
+
+    def _add_hardlink(self, parent: int, name: bytes, entry: Entry) -> None:
+        parts = _parts(entry.link, "hard link", self._limits)
+        if not parts or parts == _parts(entry.name, "name", self._limits):
+            raise CorruptContent(f"archive entry {shown(entry.name)} is a hard link to itself")
+        try:
+            source = self._resolve(parts[:-1])
+        except OSError as error:
+            raise _missing_target(entry) from error
+        try:
+            status = os.lstat(parts[-1], dir_fd=source)
+            if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
+                raise _missing_target(entry)
+            self._clear(parent, name)
+            os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError as error:
+            raise _missing_target(entry) from error
+        finally:
+            os.close(source)
+
+    def _add_symlink(self, parent: int, name: bytes, entry: Entry) -> None:
+        if not entry.link or b"\0" in entry.link or len(entry.link) >= self._limits.path:
+            raise CorruptContent(f"archive entry {shown(entry.name)} is a symbolic link to nowhere")
+        self._clear(parent, name)
+        os.symlink(entry.link, name, dir_fd=parent)
+        self._set_metadata_at(parent, name, entry)
+
+    def _add_node(self, parent: int, name: bytes, entry: Entry) -> None:
+        """Make a fifo or a device; a device the kernel refuses is remembered, and so is one that overlayfs
+        would take for a whiteout."""
+        self._clear(parent, name)
+        if entry.kind is Kind.FIFO:
+            os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=parent)
+        else:
+            if entry.major >= 1 << 12 or entry.minor >= 1 << 20:
+                raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible device number")
+            device = os.makedev(entry.major, entry.minor)
+            try:
+                if not device:
+                    raise PermissionError
+                os.mknod(name, _NODE_KINDS[entry.kind] | 0o600, device, dir_fd=parent)
+            except PermissionError:
+                self._remember_node(parent, name, entry)
+                return
+        self._set_metadata_at(parent, name, entry)
+        os.chmod(name, entry.mode, dir_fd=parent)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _remember_node(self, parent: int, name: bytes, entry: Entry) -> None:
+        letter = "c" if entry.kind is Kind.CHARACTER else "b"
+        fd = self._create(parent, name)
+        try:
+            self._set_metadata(fd, entry)
+            os.setxattr(fd, NODE_XATTR, f"{letter} {entry.major} {entry.minor}".encode())
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _create(self, parent: int, name: bytes) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, 0o600, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, name)
+            return os.open(name, flags, 0o600, dir_fd=parent)
+
+    def _clear(self, parent: int, name: bytes) -> None:
+        """Remove what an earlier entry made by this name: the later one replaces it."""
+        try:
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            remove_at(parent, os.fsdecode(name))
+
+    # Metadata
+
+    def _set_metadata(self, fd: int, entry: Entry, fresh: bool = True) -> None:
+        """Owner first, as a change of owner takes setuid bits and capabilities away."""
+        if not self._single:
+            _chown(entry, fd)
+        elif entry.uid or entry.gid or not fresh:
+            os.setxattr(fd, owners.XATTR, owners.encode_owner(entry.uid, entry.gid))
+        os.fchmod(fd, entry.mode)
+        for name, value in entry.xattrs:
+            if name not in REMEMBERED_XATTRS:
+                _set_xattr(fd, os.fsdecode(name), value)
+
+    def _set_metadata_at(self, parent: int, name: bytes, entry: Entry) -> None:
+        """The same for what must not be opened: symbolic links, fifos, devices."""
+        if not self._single:
+            _chown(entry, name, parent)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+        path = b"/proc/self/fd/%d/%s" % (parent, name)
+        for xattr, value in entry.xattrs:
+            _set_xattr(path, os.fsdecode(xattr), value)
+
+
+def _chown(entry: Entry, file: int | bytes, parent: int | None = None) -> None:
+    try:
+        if isinstance(file, int):
+            os.fchown(file, entry.uid, entry.gid)
+        else:
+            os.chown(file, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise HostError(
+            f"{shown(entry.name)} belongs to {entry.uid}:{entry.gid}, which the user namespace does not have: "
+            "give this user a wider range in /etc/subuid and /etc/subgid"
+        ) from error
+
+
+def _set_xattr(file: int | bytes, name: str, value: bytes) -> None:
+    """Set an attribute of an open file, or of one that cannot be opened. What this user or this kind of file may
+    not have is left out, as Docker does, but for an open file's ``user.`` attributes, which it must have, and
+    its capabilities, which are remembered."""
+    is_open = isinstance(file, int)
+    try:
+        os.setxattr(file, name, value, follow_symlinks=is_open)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED or (is_open and name.startswith("user.")):
+            raise
+        if is_open and name == _CAPABILITY:
+            os.setxattr(file, CAPABILITY_XATTR, value)
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _missing_target(entry: Entry) -> CorruptContent:
+    return CorruptContent(
+        f"archive entry {shown(entry.name)} is a hard link to {shown(entry.link)}, which is no file of the archive"
+    )

@@ -1,0 +1,20 @@
+"""Integration tests make real containers: when the last has ended, the machine must be as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.store import Store
+from support.traces import Traces
+from support.waiting import wait_until
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(home: Store) -> Iterator[None]:
+    """Fail the run when a process, mount, cgroup, socket or link outlives the containers that made it."""
+    marker = str(home.home)
+    before = Traces.of(marker)
+    yield
+    try:
+        wait_until(lambda: not Traces.of(marker).since(before), timeout=5, interval=0.2)
+    except TimeoutError:
+        pytest.fail("left behind:\n  " + "\n  ".join(Traces.of(marker).since(before)), pytrace=False)

@@ -1,0 +1,72 @@
+"""The real tools that interop tests compare with.
+
+One that is missing skips its tests aloud; in CI, where everything is installed, it fails them.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+import pytest
+from support import peers
+from support.peers import Peer, Unavailable
+from support.waiting import unavailable
+
+Tool = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _entered(engine: AbstractContextManager[Peer]) -> Iterator[Peer]:
+    with ExitStack() as stack:
+        try:
+            peer = stack.enter_context(engine)
+        except Unavailable as reason:
+            # Not being root is no fault of the machine's: it is never a failure.
+            if os.geteuid():
+                pytest.skip(str(reason))
+            unavailable(str(reason))
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Peer]:
+    """A Docker engine with a busybox image, on its own socket."""
+    yield from _entered(peers.docker())
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Peer]:
+    """podman with a busybox image, in its own storage."""
+    yield from _entered(peers.podman())
+
+
+@pytest.fixture(scope="session")
+def crun() -> Iterator[Peer]:
+    """crun and a busybox bundle: see ``Runtime``."""
+    yield from _entered(peers.runtime("crun"))
+
+
+@pytest.fixture(scope="session")
+def runc() -> Iterator[Peer]:
+    """runc and a busybox bundle: see ``Runtime``."""
+    yield from _entered(peers.runtime("runc"))
+
+
+def _tool(program: str) -> Tool:
+    try:
+        peers.require(program)
+    except Unavailable as reason:
+        unavailable(str(reason))
+    return Peer(program, (program,)).cli
+
+
+@pytest.fixture(scope="session")
+def skopeo() -> Tool:
+    """``skopeo("copy", "oci:DIR", "docker-archive:FILE", check=True)``."""
+    return _tool("skopeo")
+
+
+@pytest.fixture(scope="session")
+def umoci() -> Tool:
+    """``umoci("unpack", "--image", "DIR:TAG", "BUNDLE", check=True)``."""
+    return _tool("umoci")

@@ -1,0 +1,204 @@
+"""`make test` and `make lint`: every check and every test, stage after stage, and one line that sums them up.
+
+A stage that fails does not stop the ones after it. As root the tests that make containers are run three
+times: as root, as an ordinary user with a single id, and as one with subordinate ids.
+
+    tests/run.py          everything
+    tests/run.py lint     the linters, the types and the import contracts
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from support.machine import NoInterpreter, OrdinaryUser, install_missing, ordinary_user
+from support.store import BUSYBOX, SCRATCH, Store, temporary_store
+from support.traces import Traces
+from support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+LIMIT = 900.0  # seconds for one run of pytest
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
+FAST = ("tests/unit", "tests/property")
+REAL = ("tests/integration", "tests/notebook")
+INTEROP = "tests/interop"
+LESSONS = "notebooks"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many tests passed, failed and were skipped; a check that is not a test counts as one."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+Run = Callable[[list[str]], int]
+
+
+def title(text: str) -> None:
+    """Announce a stage."""
+    print(f"\n=== {text}", flush=True)
+
+
+def check(passed: bool, complaint: str) -> Outcome:
+    """The outcome of something that is not a test."""
+    if not passed:
+        print(f"FAILED {complaint}", flush=True)
+    return Outcome(passed=1) if passed else Outcome(failed=1)
+
+
+def lint() -> Outcome:
+    """Style, types and the contracts of the architecture."""
+    title("lint")
+    outcome = Outcome()
+    for name, *args in CHECKS:
+        status = subprocess.run([BIN / name, *args], cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+        outcome += check(status == 0, " ".join((name, *args)))
+    return outcome
+
+
+def tests(paths: Sequence[str], run: Run, report: Path, *options: str) -> Outcome:
+    """Run pytest on those of ``paths`` that hold tests; read its count from the JUnit report."""
+    with_tests = [path for path in paths if any((ROOT / path).rglob("*.ipynb" if options else "test_*.py"))]
+    if not with_tests:
+        return check(False, f"no tests in {', '.join(paths)}")
+    command = ["-m", "pytest", "-q", *options, f"--junitxml={report}", *with_tests]
+    try:
+        status = run(command)
+    except subprocess.TimeoutExpired:
+        return check(False, f"pytest {' '.join(with_tests)}: not done after {LIMIT:g} s")
+    if not report.exists():
+        return check(False, f"pytest {' '.join(with_tests)}: ended with status {status} and no report")
+    counted = count(report)
+    return counted if counted.failed or status == 0 else counted + check(False, f"pytest: status {status}")
+
+
+def count(report: Path) -> Outcome:
+    """Add up the suites of a JUnit report."""
+    outcome = Outcome()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        total, failures, errors, skipped = (
+            int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")
+        )
+        failed = failures + errors
+        outcome += Outcome(max(total - failed - skipped, 0), failed, skipped)
+    return outcome
+
+
+def ourselves(arguments: list[str], store: Store | None = None) -> int:
+    """Run Python as the user who called make, on ``store`` if there is one."""
+    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=store.environ(path) if store else {**os.environ, **path},
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT,
+    ).returncode
+
+
+def lessons(report: Path) -> Outcome:
+    """Execute the notebooks with nbval, on a store of their own prepared as `make demo` prepares the user's."""
+    with temporary_store() as store:
+        store.bootstrap()
+        store.cli("bootstrap", BUSYBOX)
+        return tests((LESSONS,), partial(ourselves, store=store), report, "--nbval-lax")
+
+
+def as_others(user: OrdinaryUser) -> Iterator[Outcome]:
+    """The tests that make containers, as an ordinary user: with one id, then with a range of them."""
+
+    def run(arguments: list[str]) -> int:
+        return user.run([user.python, *arguments], LIMIT)
+
+    for ids in ("a single id", "subordinate ids"):
+        title(f"containers, as an ordinary user with {ids}")
+        if ids == "subordinate ids":
+            user.add_subordinate_ids()
+        report = user.directory / "reports" / f"{ids.replace(' ', '-')}.xml"
+        yield tests(REAL, run, report, "-p", "no:cacheprovider")
+        yield nothing("processes of the ordinary user are left", user.processes)
+
+
+def everything(reports: Path) -> Iterator[Outcome]:
+    """Each stage's outcome, as it ends."""
+    root = os.geteuid() == 0
+    if root:
+        title("tools")
+        print(install_missing(), flush=True)
+    yield lint()
+    title("unit and property tests")
+    yield tests(FAST, ourselves, reports / "fast.xml")
+    before = Traces.of(f"{SCRATCH}/ks-")
+    title(f"containers, as {'root' if root else 'you'}")
+    yield tests((*REAL, INTEROP), ourselves, reports / "containers.xml")
+    title("lessons")
+    yield guarded(lambda: lessons(reports / "lessons.xml"))
+    if root:
+        try:
+            with ordinary_user(ROOT, "test") as user:
+                yield from as_others(user)
+        except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
+            yield check(False, f"containers, as an ordinary user: {error}")
+    else:
+        print("\nNot run: the same as root, and as a user with another id map. `make test` as root runs all.")
+    title("what is left on the machine")
+    yield nothing("left behind", lambda: Traces.of(f"{SCRATCH}/ks-").since(before))
+
+
+def nothing(complaint: str, remains: Callable[[], Sequence[object]]) -> Outcome:
+    """Whether ``remains`` gets empty within a few seconds."""
+    try:
+        wait_until(lambda: not remains(), timeout=5, interval=0.2)
+    except TimeoutError:
+        return check(False, "\n  ".join((f"{complaint}:", *map(str, remains()))))
+    return check(True, complaint)
+
+
+def guarded(stage: Callable[[], Outcome]) -> Outcome:
+    """A stage whose preparation may fail: that is one failure, and the stages after it still run."""
+    try:
+        return stage()
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        return check(False, str(error))
+
+
+def terminated(*_: object) -> NoReturn:
+    """Unwind on SIGTERM as on an interrupt, so that the user, the stores and the daemons go."""
+    raise SystemExit(143)
+
+
+def main() -> int:
+    """Run what is asked, print the sum, and return the exit status."""
+    signal.signal(signal.SIGTERM, terminated)
+    os.umask(0o022)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as reports:
+        stages = iter((lint(),)) if sys.argv[1:] == ["lint"] else everything(Path(reports))
+        total = Outcome()
+        for outcome in stages:
+            total += outcome
+    print(f"\n{time.monotonic() - started:.0f} s\n{total}")
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
