@@ -6,6 +6,7 @@ every process of a container starts without paying for what it does not use.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,13 +17,9 @@ __version__ = "0.1.0"
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """``%load_ext kernel_sandbox``: the same as ``%load_ext magics``."""
-    from magics import load_ipython_extension as load
-
-    load(shell)
+    import_module("magics").load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """``%unload_ext kernel_sandbox``."""
-    from magics import unload_ipython_extension as unload
-
-    unload(shell)
+    import_module("magics").unload_ipython_extension(shell)

@@ -14,16 +14,16 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from support.machine import NoInterpreter, OrdinaryUser, install_missing, ordinary_user
-from support.store import BUSYBOX, SCRATCH, Store, temporary_store
+from support.store import SCRATCH
 from support.traces import Traces
-from support.waiting import wait_until
+from support.waiting import run_bounded, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -75,20 +75,27 @@ def lint() -> Outcome:
     return outcome
 
 
-def tests(paths: Sequence[str], run: Run, report: Path, *options: str) -> Outcome:
+def tests(paths: Sequence[str], run: Run, report: Path) -> Outcome:
     """Run pytest on those of ``paths`` that hold tests; read its count from the JUnit report."""
-    with_tests = [path for path in paths if any((ROOT / path).rglob("*.ipynb" if options else "test_*.py"))]
-    if not with_tests:
+    present = [path for path in paths if holds_tests(ROOT / path)]
+    if not present:
         return check(False, f"no tests in {', '.join(paths)}")
-    command = ["-m", "pytest", "-q", *options, f"--junitxml={report}", *with_tests]
+    options = ["--nbval-lax"] if LESSONS in present else []
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *options, f"--junitxml={report}", *present]
+    what = f"pytest {' '.join(present)}"
     try:
         status = run(command)
     except subprocess.TimeoutExpired:
-        return check(False, f"pytest {' '.join(with_tests)}: not done after {LIMIT:g} s")
+        return check(False, f"{what}: not done after {LIMIT:g} s")
     if not report.exists():
-        return check(False, f"pytest {' '.join(with_tests)}: ended with status {status} and no report")
+        return check(False, f"{what}: ended with status {status} and no report")
     counted = count(report)
-    return counted if counted.failed or status == 0 else counted + check(False, f"pytest: status {status}")
+    return counted if counted.failed or status == 0 else counted + check(False, f"{what}: status {status}")
+
+
+def holds_tests(directory: Path) -> bool:
+    """Whether there is anything for pytest in ``directory``."""
+    return any(path for pattern in ("test_*.py", "*.ipynb") for path in directory.rglob(pattern))
 
 
 def count(report: Path) -> Outcome:
@@ -103,65 +110,56 @@ def count(report: Path) -> Outcome:
     return outcome
 
 
-def ourselves(arguments: list[str], store: Store | None = None) -> int:
-    """Run Python as the user who called make, on ``store`` if there is one."""
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=store.environ(path) if store else {**os.environ, **path},
-        stdin=subprocess.DEVNULL,
-        timeout=LIMIT,
-    ).returncode
+def ourselves(scratch: Path, arguments: list[str]) -> int:
+    """Run Python as the user who called make; its stores and temporary files go below ``scratch``."""
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
+    return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment)
 
 
-def lessons(report: Path) -> Outcome:
-    """Execute the notebooks with nbval, on a store of their own prepared as `make demo` prepares the user's."""
-    with temporary_store() as store:
-        store.bootstrap()
-        store.cli("bootstrap", BUSYBOX)
-        return tests((LESSONS,), partial(ourselves, store=store), report, "--nbval-lax")
-
-
-def as_others(user: OrdinaryUser) -> Iterator[Outcome]:
-    """The tests that make containers, as an ordinary user: with one id, then with a range of them."""
+def as_another(user: OrdinaryUser, ids: str, environment: Mapping[str, str]) -> Iterator[Outcome]:
+    """The tests and lessons that make containers, as an ordinary user."""
 
     def run(arguments: list[str]) -> int:
-        return user.run([user.python, *arguments], LIMIT)
+        return user.run([user.python, *arguments], LIMIT, environment)
 
-    for ids in ("a single id", "subordinate ids"):
-        title(f"containers, as an ordinary user with {ids}")
-        if ids == "subordinate ids":
+    for what, paths in (("containers", REAL), ("lessons", (LESSONS,))):
+        title(f"{what}, as an ordinary user with {ids}")
+        yield tests(paths, run, user.directory / "reports" / f"{what} with {ids}.xml")
+    yield nothing("processes of the ordinary user are left", user.processes)
+
+
+def as_others() -> Iterator[Outcome]:
+    """First with one id and without a login session, then with a range of ids and in one."""
+    try:
+        with ordinary_user(ROOT, "test") as user:
+            yield from as_another(user, "a single id", {})
             user.add_subordinate_ids()
-        report = user.directory / "reports" / f"{ids.replace(' ', '-')}.xml"
-        yield tests(REAL, run, report, "-p", "no:cacheprovider")
-        yield nothing("processes of the ordinary user are left", user.processes)
+            yield from as_another(user, "subordinate ids", user.session())
+    except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
+        yield check(False, f"as an ordinary user: {error}")
 
 
-def everything(reports: Path) -> Iterator[Outcome]:
+def everything(scratch: Path) -> Iterator[Outcome]:
     """Each stage's outcome, as it ends."""
     root = os.geteuid() == 0
+    run = partial(ourselves, scratch)
     if root:
         title("tools")
         print(install_missing(), flush=True)
     yield lint()
     title("unit and property tests")
-    yield tests(FAST, ourselves, reports / "fast.xml")
-    before = Traces.of(f"{SCRATCH}/ks-")
+    yield tests(FAST, run, scratch / "fast.xml")
+    before = Traces.of(str(scratch))
     title(f"containers, as {'root' if root else 'you'}")
-    yield tests((*REAL, INTEROP), ourselves, reports / "containers.xml")
+    yield tests((*REAL, INTEROP), run, scratch / "containers.xml")
     title("lessons")
-    yield guarded(lambda: lessons(reports / "lessons.xml"))
+    yield tests((LESSONS,), run, scratch / "lessons.xml")
     if root:
-        try:
-            with ordinary_user(ROOT, "test") as user:
-                yield from as_others(user)
-        except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
-            yield check(False, f"containers, as an ordinary user: {error}")
+        yield from as_others()
     else:
         print("\nNot run: the same as root, and as a user with another id map. `make test` as root runs all.")
     title("what is left on the machine")
-    yield nothing("left behind", lambda: Traces.of(f"{SCRATCH}/ks-").since(before))
+    yield nothing("left behind", lambda: Traces.of(str(scratch)).since(before))
 
 
 def nothing(complaint: str, remains: Callable[[], Sequence[object]]) -> Outcome:
@@ -171,14 +169,6 @@ def nothing(complaint: str, remains: Callable[[], Sequence[object]]) -> Outcome:
     except TimeoutError:
         return check(False, "\n  ".join((f"{complaint}:", *map(str, remains()))))
     return check(True, complaint)
-
-
-def guarded(stage: Callable[[], Outcome]) -> Outcome:
-    """A stage whose preparation may fail: that is one failure, and the stages after it still run."""
-    try:
-        return stage()
-    except (AssertionError, OSError, subprocess.SubprocessError) as error:
-        return check(False, str(error))
 
 
 def terminated(*_: object) -> NoReturn:
@@ -191,8 +181,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, terminated)
     os.umask(0o022)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as reports:
-        stages = iter((lint(),)) if sys.argv[1:] == ["lint"] else everything(Path(reports))
+    with tempfile.TemporaryDirectory(prefix="ks-", dir=SCRATCH, ignore_cleanup_errors=True) as scratch:
+        stages = iter((lint(),)) if sys.argv[1:] == ["lint"] else everything(Path(scratch))
         total = Outcome()
         for outcome in stages:
             total += outcome
@@ -201,4 +191,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

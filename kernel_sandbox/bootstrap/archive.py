@@ -23,7 +23,7 @@ def write(rootfs: Rootfs, out: BinaryIO) -> None:
 
     Raises HostError if a file of the machine cannot be read.
     """
-    mtime = _mtime()
+    mtime = epoch()
     modules = [entry for entry in rootfs.entries if isinstance(entry, Bytecode)]
     with (
         closing(compiled(modules, mtime)) as bytecode,
@@ -50,7 +50,8 @@ def write(rootfs: Rootfs, out: BinaryIO) -> None:
             archive.addfile(info, io.BytesIO(content))
 
 
-def _mtime() -> int:
+def epoch() -> int:
+    """The time that everything in an image is given, in seconds since 1970."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isascii() and epoch.isdigit() else EPOCH
 

@@ -3,23 +3,34 @@
 import hashlib
 import os
 
-import kernel_sandbox
 from kernel_sandbox.bootstrap.rootfs import Bytecode, Copy, Rootfs
 from kernel_sandbox.errors import HostError
 
 
 def fingerprint(rootfs: Rootfs) -> str:
-    """A digest, in hexadecimal, of the plan, of our version, and of each source's size and modification time.
+    """A digest, in hexadecimal, of the plan, of the code that carries it out, and of each source's size and modification time.
 
     Equal fingerprints mean an equal archive. Raises HostError if a source is gone.
     """
-    digest = hashlib.sha256(f"{kernel_sandbox.__version__} {os.environ.get('SOURCE_DATE_EPOCH')}".encode())
+    digest = hashlib.sha256(repr(os.environ.get("SOURCE_DATE_EPOCH")).encode())
+    digest.update(_code())
     digest.update(repr((rootfs.reference, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels)).encode())
     for entry in rootfs.entries:
         digest.update(repr(entry).encode("utf-8", "backslashreplace"))
         if isinstance(entry, Copy | Bytecode):
             digest.update(_state(entry.source))
     return digest.hexdigest()
+
+
+def _code() -> bytes:
+    """This package's source: a newer one may write the same plan in another way."""
+    directory = os.path.dirname(__file__)
+    digest = hashlib.sha256()
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".py"):
+            with open(os.path.join(directory, name), "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
 
 
 def _state(path: str) -> bytes:

@@ -5,6 +5,7 @@ has installed: nothing is fetched.
 """
 
 import csv
+import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
@@ -66,7 +67,7 @@ def optional(name: str) -> tuple[Distribution, ...]:
 
 def entries(package: Distribution, python: Interpreter) -> Iterator[Entry]:
     """The distribution's modules, data and metadata, and its console scripts; not what it put elsewhere."""
-    directory = str(package.locate_file(""))
+    directory = os.path.abspath(str(package.locate_file("")))
     for file in _recorded(package):
         if not (isabs(file) or ".." in file.split("/") or _OMITTED.match(file)):
             yield from module(join(python.packages, file), join(directory, file))

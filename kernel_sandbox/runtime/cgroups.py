@@ -20,6 +20,7 @@ from kernel_sandbox.spec.runtime import Resources
 
 PARENT = "kernel-sandbox"
 _ALWAYS = {"memory", "pids", "cpu", "freezer"}
+_NOT_CONTROLLERS = {"rw", "ro", "xattr", "clone_children", "cpuset_v2_mode", "noprefix", "release_agent"}
 _ATTEMPTS = 20
 
 
@@ -48,7 +49,7 @@ def hierarchies() -> Hierarchies:
             if fstype == "cgroup2":
                 unified = mount_point
             elif fstype == "cgroup":
-                wanted = [option for option in options.split(",") if option not in ("rw", "ro")]
+                wanted = [option for option in options.split(",") if option.partition("=")[0] not in _NOT_CONTROLLERS]
                 v1.update(dict.fromkeys(wanted, mount_point))
                 v1_mounts[os.path.basename(mount_point)] = ",".join(wanted)
     return Hierarchies(v1, v1_mounts, unified, _controllers(unified) if unified else frozenset())

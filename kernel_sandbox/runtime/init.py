@@ -86,11 +86,10 @@ def _set_up(plan: FirstProcess, descriptors: list[int]) -> None:
     if spec.linux.unshares("cgroup"):
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     _join_fresh_keyring()
-    opened = descriptors if plan.trees_are_sent else rootfs.open_trees(plan.trees)
-    root = rootfs.assemble(plan.trees.opened(opened), plan.mounts, plan.cgroup_mounts)
     if spec.linux.unshares("network"):
         _raise_loopback()
-    _set_sysctls(root, spec.linux.sysctl)
+    opened = descriptors if plan.trees_are_sent else rootfs.open_trees(plan.trees)
+    root = rootfs.assemble(plan.trees.opened(opened), plan.mounts, plan.cgroup_mounts)
     if spec.linux.unshares("uts"):
         socket.sethostname(spec.hostname)
     rootfs.enter(root)
@@ -135,22 +134,6 @@ def _join_fresh_keyring() -> None:
 def _raise_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING))
-
-
-def _set_sysctls(root: int, settings: Mapping[str, str]) -> None:
-    """Written through the container's own proc, which must be the mount just made and nothing put over it."""
-    for name, value in settings.items():
-        path = "sys/" + name.replace(".", "/")
-        resolve = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_BENEATH
-        proc = os.open("proc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-        try:
-            descriptor = syscalls.openat2(proc, path, os.O_WRONLY, resolve=resolve)
-            with open(descriptor, "w") as file:
-                file.write(value)
-        except OSError as error:
-            raise ContainerStartError(f"cannot set sysctl {name} to '{value}': {error.strerror}") from error
-        finally:
-            os.close(proc)
 
 
 def _take_stdio(stdio: tuple[int, int, int]) -> None:

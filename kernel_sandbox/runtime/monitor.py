@@ -89,6 +89,13 @@ def start_time(pid: int) -> int:
         return 0
 
 
+def wait_for_end(pidfd: int, seconds: float = 10.0) -> None:
+    """Until the process, which need not be ours, has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(seconds * 1000)
+
+
 def run(container: Container, journal: Journal, first: sessions.Session | None) -> None:
     """Start the container and stay until it has ended and its clients have read everything.
 

@@ -150,7 +150,7 @@ class _Builder:
         try:
             self._carry_out(operation)
         except OSError as error:
-            raise ContainerStartError(f"cannot mount {operation.target}: {error.strerror}") from error
+            raise ContainerStartError(f"cannot set up {operation.target}: {error.strerror}") from error
 
     def _carry_out(self, operation: mounts.MountOp) -> None:
         match operation:
@@ -166,6 +166,8 @@ class _Builder:
             case mounts.SymbolicLink(target, content):
                 with self._parent(target) as parent:
                     os.symlink(content, os.path.basename(target), dir_fd=parent)
+            case mounts.KernelParameter(target, value):
+                self._set_parameter(target, value)
             case mounts.Mask(target):
                 self._mask(target)
             case mounts.Protect(target):
@@ -223,10 +225,21 @@ class _Builder:
         holder = syscalls.fsmount("tmpfs", {"mode": "755"}, attributes & ~mounts.RDONLY)
         _attach(holder, self._directory(target))
         for name, options in self._cgroup_mounts.items():
-            hierarchy = syscalls.fsmount("cgroup", dict.fromkeys(options.split(",")), attributes)
+            pairs = (option.partition("=") for option in options.split(","))
+            settings = {key: value if equals else None for key, equals, value in pairs}
+            hierarchy = syscalls.fsmount("cgroup", settings, attributes)
             _attach(hierarchy, self._made_directory(f"{target}/{name}"))
         with _closing(self._resolve(target, _DIRECTORY)) as top:
             syscalls.mount_setattr(top, syscalls.MOUNT_ATTR_RDONLY)
+
+    def _set_parameter(self, target: str, value: str) -> None:
+        """Written through the container's own proc: the mount just made, with nothing put over it."""
+        with self._existing("/proc") as proc:
+            assert proc is not None
+            resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS
+            descriptor = syscalls.openat2(proc, target.removeprefix("/proc/"), os.O_WRONLY, resolve=resolve)
+            with open(descriptor, "w") as file:
+                file.write(value)
 
     def _mask(self, target: str) -> None:
         with self._existing(target) as place:

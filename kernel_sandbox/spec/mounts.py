@@ -1,4 +1,4 @@
-"""The mounts of a bundle as operations: a plan that the container's first process carries out in order.
+"""A bundle's mounts and what goes with them, as operations that the container's first process carries out in order.
 
 Options are read as mount(8) and the runtime specification name them. Every target is a path inside the
 container's root and is resolved beneath it when the plan is carried out; nothing here is resolved.
@@ -70,6 +70,14 @@ class SymbolicLink:
 
 
 @dataclass(frozen=True)
+class KernelParameter:
+    """A namespaced setting (sysctl(8)), by its path in proc."""
+
+    target: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Mask:
     """A path that reads as empty, where it exists."""
 
@@ -83,11 +91,11 @@ class Protect:
     target: str
 
 
-MountOp = NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | Mask | Protect
+MountOp = NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | KernelParameter | Mask | Protect
 
 
 def plan(spec: Spec) -> tuple[MountOp, ...]:
-    """Every mount that the bundle asks for, the default devices and links, and the masked paths last."""
+    """Every mount that the bundle asks for, the default devices and links, then settings, masked paths last."""
     operations: list[MountOp] = []
     for mount in spec.mounts:
         attributes = sum(_ATTRIBUTES.get(option, 0) for option in mount.options)
@@ -100,6 +108,8 @@ def plan(spec: Spec) -> tuple[MountOp, ...]:
             operations.append(NewFilesystem(mount.destination, mount.type, attributes, options))
         if mount.destination == "/dev":
             operations += _devices()
+    for name, value in spec.linux.sysctl.items():
+        operations.append(KernelParameter("/proc/sys/" + name.replace(".", "/"), value))
     operations += map(Mask, spec.linux.masked_paths)
     operations += map(Protect, spec.linux.readonly_paths)
     return tuple(operations)

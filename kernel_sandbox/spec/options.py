@@ -94,9 +94,7 @@ def parse_bind(text: str) -> Bind:
     if not source.startswith("/"):
         raise UsageError(f"invalid volume specification: '{text}': the host path must be absolute")
     if not target.startswith("/") or target.rstrip("/") == "":
-        raise UsageError(
-            f"invalid volume specification: '{text}': the container path must be absolute and not '/'"
-        )
+        raise UsageError(f"invalid volume specification: '{text}': the container path must be absolute and not '/'")
     return Bind(source, target, mode == "ro")
 
 

@@ -49,7 +49,7 @@ def compile(text: str) -> "Template":
     try:
         return Template(text, Parser(text).parse())
     except RecursionError as error:
-        raise TemplateError("template parsing error: template: :1: nested too deeply") from error
+        raise TemplateError(":1: nested too deeply") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Template:
         try:
             run.write(self.statements, value)
         except RecursionError as error:
-            raise TemplateError("template parsing error: template: :1: nested too deeply") from error
+            raise TemplateError(":1: nested too deeply") from error
         return "".join(run.output)
 
 
@@ -97,7 +97,7 @@ class _Run:
     def emit(self, text: str) -> None:
         self.length += len(text)
         if self.length > _MAX_OUTPUT:
-            raise TemplateError("template parsing error: template: :1: the output is too long")
+            raise TemplateError(":1: the output is too long")
         self.output.append(text)
 
     def control(self, control: Control, dot: object) -> None:
@@ -157,9 +157,14 @@ class _Run:
     def command(self, command: Command, dot: object, final: tuple[object, ...]) -> object:
         first, *operands = command.operands
         if isinstance(first, Function):
-            return self.call(first, operands, dot, final)
+            return self.call(command, first.source, operands, dot, final)
+        if isinstance(first, Fields) and (operands or final):
+            message = f"{first.names[-1]} has arguments but cannot be invoked as function"
+            raise self.error(first, message)
         if operands or final:
             raise self.error(first, f"can't give argument to non-function {first.source}")
+        if first.source == "nil":
+            raise self.error(first, "nil is not a command")
         return self.evaluate(first, dot)
 
     def evaluate(self, node: Node, dot: object) -> object:
@@ -173,7 +178,7 @@ class _Run:
             return self.pipeline(node, dot)
         if isinstance(node, Fields):
             return self.fields(node, self.evaluate(node.base, dot))
-        return self.call(node, [], dot, ())
+        return self.call(node, node.source, [], dot, ())
 
     def fields(self, node: Fields, value: object) -> object:
         for name in node.names:
@@ -194,20 +199,19 @@ class _Run:
             raise self.error(node, f"can't evaluate field {name} in type {go_type(value)}")
         return fields[name]
 
-    def call(self, node: Node, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
-        name = node.source
+    def call(self, node: Node, name: str, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
         function = FUNCTIONS[name]
         count = len(operands) + len(final)
         if count < function.least or (function.most is not None and count > function.most):
             least = f"at least {function.least}" if function.most is None else str(function.least)
-            raise self.error(node, f"wrong number of args for {name}: want {least} got {count}")
+            raise self.error(Function(node.at, name), f"wrong number of args for {name}: want {least} got {count}")
         if name in ("and", "or"):
             return self.shortcut(name, operands, dot, final)
         values = [*(self.evaluate(operand, dot) for operand in operands), *final]
         try:
             return function.call(*(None if isinstance(value, NoValue) else value for value in values))
         except (ValueError, TypeError, OverflowError) as error:
-            raise self.error(node, f"error calling {name}: {error}")
+            raise self.error(node, f"error calling {name}: {error}") from error
 
     def shortcut(self, name: str, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
         """``and`` ends at the first false argument, ``or`` at the first true one; the rest is not evaluated."""
@@ -221,6 +225,5 @@ class _Run:
     def error(self, node: Node, message: str) -> TemplateError:
         line = self.text.count("\n", 0, node.at) + 1
         column = node.at - (self.text.rfind("\n", 0, node.at) + 1)
-        source = node.source if len(node.source) <= 20 else f"{node.source[:20]}..."
-        place = f':{line}:{column}: executing "" at <{source}>'
-        return TemplateError(f"template parsing error: template: {place}: {message}")
+        place = f':{line}:{column}: executing "" at <{node.source}>'
+        return TemplateError(f"{place}: {message}")

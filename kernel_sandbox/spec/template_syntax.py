@@ -25,6 +25,10 @@ class TemplateError(UsageError):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        """``message`` may quote the template or a value: line breaks in it become blanks."""
+        super().__init__(" ".join(f"template parsing error: template: {message}".splitlines()))
+
 
 class Token(NamedTuple):
     """A piece of the template: its kind (a group of ``_TOKEN``, or text, left, right, end), text and offset."""
@@ -35,7 +39,7 @@ class Token(NamedTuple):
 
 
 _OPENING = re.compile(r"\{\{(-(?=\s))?")
-_COMMENT = re.compile(r"\s?/\*.*?\*/(\s-)?\}\}", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?\*/(\s-)?\}\}", re.DOTALL)
 _CLOSING = re.compile(r"(\s+-)?\}\}")
 _TOKEN = re.compile(
     r"""
@@ -149,12 +153,11 @@ def _after(text: str, closing: re.Match[str]) -> int:
 
 
 def _comment(text: str, opening: re.Match[str]) -> re.Match[str] | None:
-    comment = _COMMENT.match(text, opening.end())
-    if comment is None and text[opening.end() :].lstrip(" ").startswith("/*"):
-        closed = "*/" in text[opening.end() :]
-        raise _error(
-            text, opening.start(), "comment ends before closing delimiter" if closed else "unclosed comment"
-        )
+    start = opening.end() + (1 if opening[1] else 0)
+    comment = _COMMENT.match(text, start)
+    if comment is None and text.startswith("/*", start):
+        closed = "*/" in text[start:]
+        raise _error(text, opening.start(), "comment ends before closing delimiter" if closed else "unclosed comment")
     return comment
 
 
@@ -173,7 +176,7 @@ def _token(text: str, position: int) -> Token:
 
 def _error(text: str, at: int, message: str) -> TemplateError:
     line = text.count("\n", 0, at) + 1
-    return TemplateError(f"template parsing error: template: :{line}: {message}")
+    return TemplateError(f":{line}: {message}")
 
 
 class Parser:
@@ -207,7 +210,7 @@ class Parser:
     def control(self) -> Control:
         keyword = self.next().text
         scope = len(self.variables)
-        pipeline = self.pipeline("right", ranges=keyword == "range")
+        pipeline = self.pipeline("right", keyword)
         body, end = self.statements()
         otherwise = self.otherwise(keyword, end)
         del self.variables[scope:]
@@ -227,17 +230,17 @@ class Parser:
             raise self.error(end, "expected end; found {{else}}")
         return statements + self.otherwise(keyword, end)
 
-    def pipeline(self, end: str, ranges: bool = False) -> Pipeline:
+    def pipeline(self, end: str, context: str = "command") -> Pipeline:
         start = self.peek()
-        names, declares = self.declaration(ranges)
-        commands = [self.command(end)]
+        names, declares = self.declaration(context == "range")
+        commands = [self.command(context)]
         while self.peek().kind == "pipe":
             self.next()
-            commands.append(self.command(end))
+            commands.append(self.command(context))
             if not isinstance(commands[-1].operands[0], Function | Fields | Variable):
                 raise self.error(self.peek(), f"non executable command in pipeline stage {len(commands)}")
         source = self.text[start.at : self.end_of_last()]
-        self.expect(end, "command")
+        self.expect(end, context)
         if declares:
             self.variables.extend(names)
         return Pipeline(start.at, source, names, declares, tuple(commands))
@@ -257,13 +260,13 @@ class Parser:
                 self.known(token)
         return tuple(names), declares
 
-    def command(self, end: str) -> Command:
+    def command(self, context: str) -> Command:
         start = self.peek()
         operands = []
-        while self.peek().kind not in ("pipe", end):
+        while self.peek().kind not in ("pipe", "right", "close"):
             operands.append(self.operand())
         if not operands:
-            raise self.error(start, "missing value for command")
+            raise self.error(start, f"missing value for {context}")
         return Command(start.at, self.text[start.at : self.end_of_last()], tuple(operands))
 
     def operand(self) -> Node:
@@ -272,6 +275,8 @@ class Parser:
         base = Dot(start.at, ".") if fields else self.term(start)
         while self.peek().kind == "field" and self.adjoins():
             fields.append(self.next())
+        if self.peek().kind == "dot" and self.adjoins():
+            raise self.error(start, "unexpected <.> in operand")
         if not fields:
             return base
         if start.kind not in ("field", "variable", "open"):
@@ -313,8 +318,8 @@ class Parser:
                 return _number(token.text)
             text = _unquote(token.text[1:-1])
             return ord(text) if token.kind == "char" else text
-        except (ValueError, TypeError, OverflowError):
-            raise self.error(token, f"bad constant syntax: {token.text}")
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self.error(token, f"bad constant syntax: {token.text}") from error
 
     def known(self, token: Token) -> str:
         if token.text not in self.variables:
@@ -341,9 +346,11 @@ class Parser:
         token = self.next()
         if token.kind == kind:
             return
-        raise self.error(
-            token, "unclosed left paren" if kind == "close" else f"unexpected <{token.text}> in {context}"
-        )
+        if kind == "close":
+            raise self.error(token, "unclosed left paren")
+        if token.kind == "close":
+            raise self.error(token, "unexpected right paren")
+        raise self.error(token, f"unexpected <{token.text}> in {context}")
 
     def error(self, token: Token, message: str) -> TemplateError:
         return _error(self.text, token.at, message)

@@ -101,9 +101,7 @@ def _boolean(value: bool, verb: Verb) -> str:
 
 def _integer(value: int, verb: Verb) -> str:
     if verb.letter in "dxXob":
-        return format(
-            value, ("+" if "+" in verb.flags else "") + ("#" if "#" in verb.flags else "") + verb.letter
-        )
+        return format(value, ("+" if "+" in verb.flags else "") + ("#" if "#" in verb.flags else "") + verb.letter)
     if verb.letter in "cqU" and 0 <= value < 0x110000:
         return {"c": chr(value), "q": f"'{chr(value)}'", "U": f"U+{value:04X}"}[verb.letter]
     return _mismatch(value, verb)
@@ -111,11 +109,20 @@ def _integer(value: int, verb: Verb) -> str:
 
 def _real(value: float, verb: Verb) -> str:
     if verb.letter == "v" or (verb.letter == "g" and verb.precision is None):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e21 else _go_special(repr(value))
+        return _shortest(value)
     if verb.letter in "eEfFgG":
         precision = 6 if verb.precision is None else verb.precision
         return _go_special(format(value, f"{'+' if '+' in verb.flags else ''}.{precision}{verb.letter}"))
     return _mismatch(value, verb)
+
+
+def _shortest(value: float) -> str:
+    """The fewest digits that read back as the value; with an exponent from 1e-5 down and 1e+06 up."""
+    candidates = (format(value, f".{precision}e") for precision in range(17))
+    scientific = next((text for text in candidates if float(text) == value), repr(value))
+    exponent = int(scientific.partition("e")[2] or 0)
+    fixed = -4 <= exponent < 6 or "e" not in scientific
+    return _go_special(repr(value).removesuffix(".0") if fixed else scientific)
 
 
 def _go_special(text: str) -> str:
@@ -128,7 +135,7 @@ def _text(value: str, verb: Verb) -> str:
     if verb.letter == "q":
         return quote(value[: verb.precision])
     if verb.letter in "xX":
-        return format(value.encode().hex(), "").upper() if verb.letter == "X" else value.encode().hex()
+        return value.encode().hex().upper() if verb.letter == "X" else value.encode().hex()
     return _mismatch(value, verb)
 
 
@@ -143,8 +150,8 @@ def _typed(value: object) -> str:
 def _pad(text: str, verb: Verb, value: object) -> str:
     if "-" in verb.flags:
         return text.ljust(verb.width)
-    if "0" in verb.flags and isinstance(value, int | float):
-        return text.zfill(verb.width)
+    if "0" in verb.flags:
+        return text.zfill(verb.width) if isinstance(value, int | float) else text.rjust(verb.width, "0")
     return text.rjust(verb.width)
 
 
@@ -200,9 +207,7 @@ def _printf(format: object, *values: object) -> str:
             return "%!(NOVERB)"
         if not remaining:
             return f"%!{letter}(MISSING)"
-        return show(
-            remaining.pop(0), Verb(flags, int(width or 0), int(precision or 0) if dot else None, letter)
-        )
+        return show(remaining.pop(0), Verb(flags, int(width or 0), int(precision or 0) if dot else None, letter))
 
     text = _VERB.sub(fill, _string(format))
     return text + (f"%!(EXTRA {', '.join(map(_typed, remaining))})" if remaining else "")
@@ -242,6 +247,8 @@ def _index(value: object, *keys: object) -> object:
 
 def _index_one(value: object, key: object) -> object:
     if isinstance(value, Mapping):
+        if not isinstance(key, str):
+            raise ValueError(f"value has type {go_type(key)}; should be string")
         # Go answers with the zero value of what the map holds: of a map of strings, the empty one.
         zero = "" if all(isinstance(each, str) for each in value.values()) else None
         return value.get(key, zero)

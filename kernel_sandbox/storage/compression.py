@@ -143,9 +143,7 @@ class _Decompressed(io.RawIOBase):
         try:
             content = self._decompressor.decompress(data, _OUTPUT)
         except self._error as error:
-            raise CorruptContent(
-                f"the {self._format.name} stream is damaged ({error}): fetch it again"
-            ) from error
+            raise CorruptContent(f"the {self._format.name} stream is damaged ({error}): fetch it again") from error
         if self._decompressor.eof:
             self._input = self._decompressor.unused_data
         return content

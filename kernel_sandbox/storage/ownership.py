@@ -25,9 +25,7 @@ class Ownership(enum.Enum):
 
 def encode_owner(uid: int, gid: int) -> bytes:
     """Return the attribute's value for an owner; 0 is protobuf's default and takes no bytes."""
-    return b"".join(
-        _varint(field << 3) + _varint(value) for field, value in ((_UID, uid), (_GID, gid)) if value
-    )
+    return b"".join(_varint(field << 3) + _varint(value) for field, value in ((_UID, uid), (_GID, gid)) if value)
 
 
 def decode_owner(value: bytes) -> tuple[int, int]:

@@ -18,19 +18,20 @@ from dataclasses import dataclass
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.storage import ownership as owners
-from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
-from kernel_sandbox.storage.tree import opened, opened_beneath, unless_gone
-from kernel_sandbox.storage.unpack import (
+from kernel_sandbox.storage.overlay import (
     CAPABILITY_XATTR,
     NODE_XATTR,
     OPAQUE,
-    OPAQUE_XATTR,
     OVERLAY_XATTRS,
     REMEMBERED_XATTRS,
     WHITEOUT,
+    decode_node,
+    is_opaque,
     is_whiteout,
 )
+from kernel_sandbox.storage.ownership import Ownership
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
+from kernel_sandbox.storage.tree import opened, opened_beneath, unless_gone
 
 Path = str | os.PathLike[str]
 
@@ -43,10 +44,7 @@ _KINDS = {
     stat.S_IFCHR: Kind.CHARACTER,
     stat.S_IFBLK: Kind.BLOCK,
 }
-_NODES = {b"c": Kind.CHARACTER, b"b": Kind.BLOCK}
-_LOCAL_XATTRS = frozenset(
-    (b"security.selinux", b"security.ima", b"security.evm")
-)  # mean something on this host only
+_LOCAL_XATTRS = frozenset((b"security.selinux", b"security.ima", b"security.evm"))  # mean something on this host only
 _CAPABILITY = b"security.capability"
 _CAPABILITY_V2, _CAPABILITY_V3 = 0x02000000, 0x03000000
 
@@ -106,7 +104,7 @@ class _Packer:
                 with unless_gone():
                     fd = stack.enter_context(opened_beneath(self._roots[layer], directory.path))
                     parts[layer] = fd
-                    if _is_opaque(fd):
+                    if is_opaque(fd):
                         break
             if not parts:
                 return []
@@ -114,7 +112,7 @@ class _Packer:
             if directory.path:
                 status = os.fstat(top)
                 self._out.write(header(self._entry(directory.path + b"/", status, _xattrs(top))))
-            if self._diff and _is_opaque(top):
+            if self._diff and is_opaque(top):
                 self._write_whiteout(directory.path, OPAQUE)
             return self._files(directory.path, parts)
 
@@ -174,14 +172,12 @@ class _Packer:
             left -= min(left, CHUNK)
         self._out.write(bytes(-entry.size % BLOCK))
 
-    def _entry(
-        self, name: bytes, status: os.stat_result, xattrs: dict[bytes, bytes], link: bytes = b""
-    ) -> Entry:
+    def _entry(self, name: bytes, status: os.stat_result, xattrs: dict[bytes, bytes], link: bytes = b"") -> Entry:
         """Return the entry a file is archived as, with what was remembered in its attributes restored."""
         kind = _KINDS[stat.S_IFMT(status.st_mode)]
-        device = status.st_rdev
-        if kind is Kind.FILE and (remembered := _node(xattrs.get(NODE_XATTR.encode(), b""))):
-            kind, device = remembered
+        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        if kind is Kind.FILE and (remembered := decode_node(xattrs.get(NODE_XATTR.encode(), b""))):
+            kind, major, minor = remembered
         uid, gid = status.st_uid, status.st_gid
         if self._single and (owner := xattrs.get(owners.XATTR.encode())) is not None:
             with suppress(CorruptContent):  # the container itself may have written nonsense there
@@ -195,8 +191,8 @@ class _Packer:
             mtime=status.st_mtime_ns,
             size=status.st_size if kind is Kind.FILE else 0,
             link=link,
-            major=os.major(device),
-            minor=os.minor(device),
+            major=major,
+            minor=minor,
             xattrs=_archived(xattrs),
         )
 
@@ -235,13 +231,6 @@ def _merged(found: list[tuple[int, Kind]]) -> tuple[int, ...]:
     return tuple(layers)
 
 
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False
-
-
 def _xattrs(file: int | bytes) -> dict[bytes, bytes]:
     """All attributes of an open file, or of one that must not be opened; none where there cannot be any."""
     follow = isinstance(file, int)
@@ -276,14 +265,3 @@ def _portable_capability(value: bytes) -> bytes:
     if magic & 0xFF000000 != _CAPABILITY_V3:
         return value
     return struct.pack("<I", magic & 0x00FFFFFF | _CAPABILITY_V2) + value[4:20]
-
-
-def _node(remembered: bytes) -> tuple[Kind, int] | None:
-    """Read the attribute of a remembered device node; ``None`` when there is none that makes sense."""
-    kind, _, numbers = remembered.partition(b" ")
-    major, _, minor = numbers.partition(b" ")
-    if kind not in _NODES or not (major.isdigit() and minor.isdigit() and len(numbers) < 20):
-        return None
-    if int(major) >= 1 << 12 or int(minor) >= 1 << 20:
-        return None
-    return _NODES[kind], os.makedev(int(major), int(minor))

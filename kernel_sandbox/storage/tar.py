@@ -217,9 +217,7 @@ class TarReader:
             link=records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0],
             major=_number(block[329:337], "device number") if device else 0,
             minor=_number(block[337:345], "device number") if device else 0,
-            xattrs=tuple(
-                (key[len(_XATTR) :], value) for key, value in records.items() if key.startswith(_XATTR)
-            ),
+            xattrs=tuple((key[len(_XATTR) :], value) for key, value in records.items() if key.startswith(_XATTR)),
             segments=segments,
         )
 
@@ -294,9 +292,7 @@ def header(entry: Entry) -> bytes:
     if not records:
         return main
     data = b"".join(_record(key, value) for key, value in sorted(records))
-    extended = _ustar(
-        b"PaxHeaders.0/" + name.rstrip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(data), 0
-    )
+    extended = _ustar(b"PaxHeaders.0/" + name.rstrip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(data), 0)
     return b"".join((extended, data, bytes(-len(data) % BLOCK), main))
 
 

@@ -23,18 +23,24 @@ from typing import BinaryIO
 from kernel_sandbox.errors import CorruptContent, HostError, StoreError
 from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from kernel_sandbox.storage import ownership as owners
+from kernel_sandbox.storage.overlay import (
+    AUFS_METADATA,
+    CAPABILITY_XATTR,
+    MAX_MAJOR,
+    MAX_MINOR,
+    NODE_XATTR,
+    OPAQUE,
+    OPAQUE_XATTR,
+    OVERLAY_XATTRS,
+    REMEMBERED_XATTRS,
+    WHITEOUT,
+    encode_node,
+    is_whiteout,
+)
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.tar import CHUNK, SECOND, Entry, Kind, TarReader, shown
 from kernel_sandbox.storage.tree import opened, remove_at
 
-WHITEOUT = b".wh."
-OPAQUE = b".wh..wh..opq"
-_METADATA = b".wh..wh."  # what aufs kept for itself, in old images
-OPAQUE_XATTR = "user.overlay.opaque"
-OVERLAY_XATTRS = (b"user.overlay.", b"trusted.overlay.")
-NODE_XATTR = "user.kernel_sandbox.node"
-CAPABILITY_XATTR = "user.kernel_sandbox.capability"
-REMEMBERED_XATTRS = frozenset(name.encode() for name in (NODE_XATTR, CAPABILITY_XATTR, owners.XATTR))
 _CAPABILITY = "security.capability"
 _NO_ID = 0xFFFFFFFF
 _MAX_TIME = (1 << 40) * SECOND
@@ -91,18 +97,14 @@ def _explained(entry: Entry) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreError(
-                f"no space left to unpack {shown(entry.name)}: free some, or move the store"
-            ) from error
+            raise StoreError(f"no space left to unpack {shown(entry.name)}: free some, or move the store") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot unpack {shown(entry.name)} into the store: {error.strerror}") from error
         if error.errno == errno.EOPNOTSUPP:
             raise HostError(
                 f"cannot unpack {shown(entry.name)}: the store's file system lacks user extended attributes"
             ) from error
-        raise CorruptContent(
-            f"archive entry {shown(entry.name)} cannot be unpacked: {error.strerror}"
-        ) from error
+        raise CorruptContent(f"archive entry {shown(entry.name)} cannot be unpacked: {error.strerror}") from error
 
 
 def _parts(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
@@ -111,9 +113,7 @@ def _parts(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
     if not name or name.startswith(b"/") or b".." in parts or b"\0" in name:
         raise CorruptContent(f"the archive has a {what} that leads out of its root: {shown(name)}")
     if len(name) >= limits.path:
-        raise CorruptContent(
-            f"the archive has a {what} of {len(name)} bytes, which is too long: {shown(name)}"
-        )
+        raise CorruptContent(f"the archive has a {what} of {len(name)} bytes, which is too long: {shown(name)}")
     return parts
 
 
@@ -178,9 +178,7 @@ class _Unpacker:
         if self._entries > self._limits.entries:
             raise CorruptContent(f"the archive has more than {self._limits.entries} entries")
         if self._bytes > self._limits.bytes:
-            raise CorruptContent(
-                f"the archive unpacks to more than {self._limits.bytes} bytes at {shown(entry.name)}"
-            )
+            raise CorruptContent(f"the archive unpacks to more than {self._limits.bytes} bytes at {shown(entry.name)}")
         if entry.uid >= _NO_ID or entry.gid >= _NO_ID or abs(entry.mtime) > _MAX_TIME:
             raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible owner or time")
         if sum(len(name) + len(value) for name, value in entry.xattrs) > self._limits.xattrs:
@@ -275,7 +273,7 @@ class _Unpacker:
             finally:
                 os.close(fd)
             return
-        if name.startswith(_METADATA):
+        if name.startswith(AUFS_METADATA):
             return
         hidden = name[len(WHITEOUT) :]
         if hidden in (b"", b".", b".."):
@@ -360,7 +358,7 @@ class _Unpacker:
         if entry.kind is Kind.FIFO:
             os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=parent)
         else:
-            if entry.major >= 1 << 12 or entry.minor >= 1 << 20:
+            if entry.major > MAX_MAJOR or entry.minor > MAX_MINOR:
                 raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible device number")
             device = os.makedev(entry.major, entry.minor)
             try:
@@ -375,11 +373,10 @@ class _Unpacker:
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
 
     def _remember_node(self, parent: int, name: bytes, entry: Entry) -> None:
-        letter = "c" if entry.kind is Kind.CHARACTER else "b"
         fd = self._create(parent, name)
         try:
             self._set_metadata(fd, entry)
-            os.setxattr(fd, NODE_XATTR, f"{letter} {entry.major} {entry.minor}".encode())
+            os.setxattr(fd, NODE_XATTR, encode_node(entry.kind, entry.major, entry.minor))
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
@@ -451,10 +448,6 @@ def _set_xattr(file: int | bytes, name: str, value: bytes) -> None:
             raise
         if is_open and name == _CAPABILITY:
             os.setxattr(file, CAPABILITY_XATTR, value)
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _missing_target(entry: Entry) -> CorruptContent:

@@ -1,6 +1,7 @@
 """Integration tests make real containers: when the last has ended, the machine must be as it was."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from support.store import Store
@@ -14,7 +15,7 @@ def nothing_left(home: Store) -> Iterator[None]:
     marker = str(home.home)
     before = Traces.of(marker)
     yield
-    try:
+    with suppress(TimeoutError):
         wait_until(lambda: not Traces.of(marker).since(before), timeout=5, interval=0.2)
-    except TimeoutError:
-        pytest.fail("left behind:\n  " + "\n  ".join(Traces.of(marker).since(before)), pytrace=False)
+    if left := Traces.of(marker).since(before):
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.waiting import run_bounded
 
 # The program that shows a package is there, and the package.
 PACKAGES = {
@@ -116,30 +118,37 @@ class OrdinaryUser:
         """The user's copy of the tests and the lessons; the package is not in it but installed."""
         return self.directory / "checkout"
 
-    def run(self, command: list[str], timeout: float) -> int:
-        """Run ``command`` in the user's checkout with a clean environment; return its exit status.
+    def session(self) -> dict[str, str]:
+        """The environment that a login session adds (pam_systemd(8)): a runtime directory of the user's own."""
+        runtime = self.directory / "run"
+        runtime.mkdir(mode=0o700)
+        os.chown(runtime, self.uid, -1)
+        return {"XDG_RUNTIME_DIR": str(runtime)}
+
+    def run(self, command: list[str], timeout: float, extra: Mapping[str, str]) -> int:
+        """Run ``command`` in the user's checkout, with a clean environment and ``extra``; return its exit status.
 
         Raises:
             subprocess.TimeoutExpired: still running after ``timeout`` seconds; it has been killed.
         """
         environment = {
+            **{name: os.environ[name] for name in ("CI",) if name in os.environ},
             "HOME": str(self.directory / "home"),
             "USER": self.name,
             "PATH": f"{self.directory}/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "LANG": "C.UTF-8",
             "TMPDIR": str(self.directory / "tmp"),
         }
-        return subprocess.run(
+        return run_bounded(
             command,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
+            timeout,
             user=self.name,
             group=self.name,
             extra_groups=[],
             umask=0o022,
             cwd=self.checkout,
-            env=environment | {name: os.environ[name] for name in ("CI",) if name in os.environ},
-        ).returncode
+            env={**environment, **extra},
+        )
 
     def add_subordinate_ids(self) -> None:
         """Give the user a range of 65536 subordinate user and group ids (subuid(5))."""

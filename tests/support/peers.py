@@ -124,6 +124,7 @@ def docker() -> Iterator[Peer]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         peer = Peer("docker", ("docker", "--config", f"{directory}/config", "--host", socket))
         try:
@@ -255,6 +256,11 @@ def without_unified_cgroups() -> None:
     ):
         if failed:
             raise OSError(ctypes.get_errno(), "cannot hide the unified cgroups")
+
+
+def _end_with_parent() -> None:
+    # PR_SET_PDEATHSIG of prctl(2): a killed test run leaves no daemon.
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:

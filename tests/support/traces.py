@@ -37,7 +37,7 @@ class Traces:
     def since(self, before: "Traces") -> tuple[str, ...]:
         """One line for each trace that is here and was not there ``before``."""
         return tuple(
-            f"{kind[:-1]}: {trace}"
+            f"{kind}: {trace}"
             for kind in ("processes", "mounts", "cgroups", "sockets", "links")
             for trace in sorted(getattr(self, kind) - getattr(before, kind))
         )

@@ -1,0 +1,62 @@
+"""The engine: one store, its images and its containers."""
+
+from __future__ import annotations
+
+import os
+
+from kernel_sandbox.engine.containers import Containers
+from kernel_sandbox.engine.images import Images
+from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.runtime.launcher import ForkLauncher, Launcher, WarmLauncher
+from kernel_sandbox.storage.layout import ImageLayout
+from kernel_sandbox.storage.staging import Staging
+from kernel_sandbox.storage.state import State
+
+_HELPER = "kernel_sandbox.engine.helper"
+
+
+class Engine:
+    """Docker's verbs on one store: ``engine.images`` and ``engine.containers``. A context manager."""
+
+    def __init__(self, paths: Paths, launcher: Launcher) -> None:
+        self.paths = paths
+        self._launcher = launcher
+        state = State(paths.database)
+        self.images = Images(paths, state, launcher)
+        self.containers = Containers(paths, state, launcher, self.images)
+
+    @classmethod
+    def open(cls, home: str | None = None) -> Engine:
+        """The engine for a process that may have threads; its helper starts in the background.
+
+        *home* is the store's directory, else KERNEL_SANDBOX_HOME or the caller's usual one. Raises StoreError.
+        """
+        paths = _prepared(home)
+        launcher = WarmLauncher(_HELPER)
+        launcher.start()
+        return cls(paths, launcher)
+
+    @classmethod
+    def open_single_threaded(cls, home: str | None = None) -> Engine:
+        """The engine for a short-lived process with a single thread: it needs no helper."""
+        from kernel_sandbox.engine.jobs import JOBS
+
+        return cls(_prepared(home), ForkLauncher(JOBS))
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the helper go. Containers go on."""
+        self._launcher.close()
+
+
+def _prepared(home: str | None) -> Paths:
+    paths = Paths.of(home)
+    if not os.path.isdir(paths.skeleton):
+        paths.ensure()
+        ImageLayout(paths.oci, Staging(paths.staging)).ensure()
+    return paths

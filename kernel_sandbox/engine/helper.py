@@ -1,0 +1,22 @@
+"""The warm helper's program: ``python -m kernel_sandbox.engine.helper FD`` serves jobs on that socket."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+
+from kernel_sandbox.engine.jobs import JOBS
+from kernel_sandbox.runtime import launcher
+
+
+def main() -> None:
+    """Serve until the client is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    gc.freeze()
+    launcher.serve(control, JOBS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""Images: found, imported, committed, tagged, unpacked and removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from kernel_sandbox.bootstrap import busybox, plan
+from kernel_sandbox.bootstrap.fingerprint import fingerprint
+from kernel_sandbox.engine import jobs, locks
+from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.errors import Conflict, NotFound, UsageError
+from kernel_sandbox.runtime.launcher import Launcher, call
+from kernel_sandbox.spec import changes as instructions
+from kernel_sandbox.spec import image as documents
+from kernel_sandbox.spec import reference
+from kernel_sandbox.spec.digest import Digest, chain_ids
+from kernel_sandbox.storage.layout import ImageLayout
+from kernel_sandbox.storage.staging import Staging
+from kernel_sandbox.storage.state import Image, Layer, State, Status
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an image's history says of its newest layer, and who made it."""
+
+    created_by: str = ""
+    comment: str = ""
+    author: str = ""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What ``rmi`` did: names taken away, and ids of what was deleted."""
+
+    untagged: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+class Images:
+    """The images of one store."""
+
+    def __init__(self, paths: Paths, state: State, launcher: Launcher) -> None:
+        self._paths = paths
+        self._state = state
+        self._launcher = launcher
+        self._layout = ImageLayout(paths.oci, Staging(paths.staging))
+
+    def list(self) -> tuple[Image, ...]:
+        """Every image, newest first."""
+        return self._state.images()
+
+    def find(self, name: str) -> Image:
+        """The image that *name* means: a reference, or an id or the start of one. Raises NotFound."""
+        for candidate in (self._by_reference(name), self._by_id(name)):
+            if candidate:
+                return candidate
+        raise NotFound(f"No such image: {name}")
+
+    def _by_reference(self, name: str) -> Image | None:
+        try:
+            return self._state.image_by_tag(str(reference.parse(name)))
+        except UsageError:
+            return None
+
+    def _by_id(self, name: str) -> Image | None:
+        prefix = name.removeprefix("sha256:")
+        if not prefix or not set(prefix) <= set("0123456789abcdef"):
+            return None
+        found = self._state.images_by_id(prefix)
+        if len(found) > 1:
+            raise UsageError(f"{name} is the start of {len(found)} images' ids: write more of it")
+        return found[0] if found else None
+
+    def find_to_run(self, name: str) -> Image:
+        """``find`` for ``run`` and ``create``, in their words."""
+        try:
+            return self.find(name)
+        except NotFound:
+            familiar = reference.parse(name).familiar()
+            raise NotFound(
+                f"Unable to find image '{familiar}' locally: `images` lists what there is, bootstrap and import make more"
+            ) from None
+
+    def config(self, image: Image) -> documents.ImageConfig:
+        """The image's configuration document."""
+        return documents.decode(documents.ImageConfig, self._layout.read(image.id))
+
+    def layer_directories(self, image: Image) -> tuple[str, ...]:
+        """Where the image's layers are unpacked, topmost first, and the layer of mount points below them."""
+        self.unpack(image)
+        layers = (self._paths.layer(layer.chain_id) for layer in reversed(image.layers))
+        return (*layers, self._paths.skeleton)
+
+    def unpack(self, image: Image) -> None:
+        """Unpack those layers that are not unpacked yet."""
+        missing = [n for n, layer in enumerate(image.layers) if not os.path.isdir(self._paths.layer(layer.chain_id))]
+        if not missing:
+            return
+        diff_ids = self.config(image).rootfs.diff_ids
+        with locks.shared(self._paths.lock):
+            for number in missing:
+                layer = image.layers[number]
+                self._call("unpack", jobs.Unpack, layer.blob, diff_ids[number], layer.chain_id)
+
+    def _call(self, job: str, type_: type[jobs.InStore], *arguments: object, descriptors: Sequence[int] = ()) -> bytes:
+        task = type_(self._paths.home, self._paths.run, *arguments)
+        return call(self._launcher, job, jobs.encode(task), descriptors)
+
+    def import_(
+        self, source: int, name: str | None, changes: Iterable[str] = (), message: str = "", created_by: str = ""
+    ) -> Image:
+        """Make an image of one layer from the archive that descriptor *source* yields, compressed or not."""
+        target = _taggable(name)
+        config = instructions.apply(documents.ContainerConfig(), changes)
+        origin = Origin(created_by, message or "Imported from -")
+        with locks.shared(self._paths.lock):
+            answer = self._call("ingest", jobs.InStore, descriptors=(source,))
+            layer = msgspec.msgpack.decode(answer, type=jobs.NewLayer)
+            return self._add(None, layer, config, origin, target)
+
+    def commit(
+        self, base: Image, container: str, config: documents.ContainerConfig, origin: Origin, name: str | None
+    ) -> Image:
+        """Make an image of *base* and what the container with this id has changed."""
+        target = _taggable(name)
+        with locks.shared(self._paths.lock):
+            answer = self._call("pack_diff", jobs.PackDiff, container)
+            layer = msgspec.msgpack.decode(answer, type=jobs.NewLayer)
+            return self._add(base, layer, config, origin, target)
+
+    def bootstrap(self, kind: str = "python") -> tuple[Image, bool]:
+        """The embedded image *kind*, ``python`` or ``busybox``, and whether it was made just now.
+
+        It is made again only when its inputs have changed; of several processes one makes it, the others wait.
+        """
+        name, wanted = _bootstrap_inputs(kind)
+        with locks.exclusive(os.path.join(self._paths.home, f"bootstrap-{kind}.lock")):
+            present = self._state.image_by_tag(name)
+            if present and present.fingerprint == wanted:
+                return present, False
+            with locks.shared(self._paths.lock):
+                answer = self._call("bootstrap", jobs.Bootstrap, kind)
+                made = msgspec.msgpack.decode(answer, type=jobs.NewBase)
+                config = documents.ContainerConfig(
+                    env=made.env, cmd=made.cmd, working_dir=made.working_dir, labels=dict(made.labels)
+                )
+                origin = Origin(f"kernel-sandbox bootstrap {kind}", "", "kernel-sandbox")
+                image = self._add(None, made.layer, config, origin, name, wanted, created=made.created)
+                return image, True
+
+    def _add(
+        self,
+        base: Image | None,
+        layer: jobs.NewLayer,
+        config: documents.ContainerConfig,
+        origin: Origin,
+        name: str | None,
+        fingerprint_: str = "",
+        created: int | None = None,
+    ) -> Image:
+        """Write the documents of an image whose newest layer is stored, and record it."""
+        created = time.time_ns() if created is None else created
+        below = self.config(base) if base else None
+        is_empty = layer.diff_id == _EMPTY_ARCHIVE
+        old = documents.decode(documents.Manifest, self._layout.read(base.manifest)).layers if base else ()
+        own = documents.Descriptor(media_type=documents.OCI_LAYER_GZIP, digest=Digest(layer.blob), size=layer.blob_size)
+        layers = old if is_empty else (*old, own)
+        diff_ids = below.rootfs.diff_ids if below else ()
+        diff_ids = diff_ids if is_empty else (*diff_ids, Digest(layer.diff_id))
+        document = _image_config(below, config, origin, diff_ids, created, is_empty)
+        id_ = self._layout.put(documents.encode(document))
+        manifest_bytes = documents.encode(
+            documents.Manifest(
+                schema_version=2,
+                media_type=documents.OCI_MANIFEST,
+                config=documents.Descriptor(
+                    media_type=documents.OCI_CONFIG, digest=id_, size=len(documents.encode(document))
+                ),
+                layers=layers,
+            )
+        )
+        image = Image(
+            id=id_,
+            manifest=self._layout.put(manifest_bytes),
+            manifest_size=len(manifest_bytes),
+            created=created,
+            size=(base.size if base else 0) + (0 if is_empty else layer.size),
+            layers=tuple(
+                Layer(descriptor.digest, chain_id)
+                for descriptor, chain_id in zip(layers, chain_ids(diff_ids), strict=True)
+            ),
+            fingerprint=fingerprint_,
+        )
+        self._state.add_image(image, (name,) if name else ())
+        self._write_index()
+        return self.find(id_)
+
+    def tag(self, source: str, target: str) -> None:
+        """Give the image *source* one more name. Raises UsageError for a name with a digest."""
+        name = _taggable(target)
+        assert name is not None
+        self._state.tag(self.find(source).id, name)
+        self._write_index()
+
+    def remove(self, name: str, force: bool = False) -> Removed:
+        """``rmi``: take a name away, and the image with its last one. Raises Conflict while it is in use."""
+        image = self.find(name)
+        by_name = self._by_reference(name)
+        tag = str(reference.parse(name)) if by_name and by_name.id == image.id else None
+        with locks.exclusive(self._paths.lock):
+            removed = self._remove(image, tag, force)
+            self._write_index()
+        return removed
+
+    def _remove(self, image: Image, tag: str | None, force: bool) -> Removed:
+        users = self._state.containers_of_image(image.id)
+        others = tuple(each for each in image.tags if each != tag)
+        if tag and others:
+            self._state.untag(tag)
+            return Removed(untagged=(_familiar(tag),))
+        if not tag and len(image.tags) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {image.id.hex[:12]} (must be forced) - "
+                "image is referenced in multiple repositories"
+            )
+        if users:
+            return self._remove_used(image, tag, force, users[0].id, any(u.status is Status.RUNNING for u in users))
+        return self._delete(image)
+
+    def _remove_used(self, image: Image, tag: str | None, force: bool, user: str, running: bool) -> Removed:
+        """A container keeps its image; with force a last name goes all the same."""
+        if tag and force:
+            self._state.untag(tag)
+            return Removed(untagged=(_familiar(tag),))
+        if tag:
+            raise Conflict(
+                f'conflict: unable to remove repository reference "{_familiar(tag)}" (must force) - '
+                f"container {user[:12]} is using its referenced image {image.id.hex[:12]}"
+            )
+        must, state = ("cannot", "running") if running else ("must", "stopped")
+        raise Conflict(
+            f"conflict: unable to delete {image.id.hex[:12]} ({must} be forced) - "
+            f"image is being used by {state} container {user[:12]}"
+        )
+
+    def _delete(self, image: Image) -> Removed:
+        """Forget the image, then its content as far as no other image has it."""
+        self._state.remove_image(image.id)
+        unused = self._state.unused_layers(image.layers)
+        trees = tuple(self._paths.layer(layer.chain_id) for layer in unused)
+        if trees:
+            self._call("remove_trees", jobs.Trees, trees)
+        blobs = {image.id, image.manifest, *(layer.blob for layer in image.layers)}
+        for blob in sorted(blob for blob in blobs if not self._state.uses_blob(blob)):
+            self._layout.remove(blob)
+        return Removed(
+            untagged=tuple(_familiar(tag) for tag in image.tags),
+            deleted=(image.id, *(layer.chain_id for layer in reversed(unused))),
+        )
+
+    def _write_index(self) -> None:
+        """The layout's index.json names what the database names."""
+        with locks.exclusive(os.path.join(self._paths.home, "index.lock")):
+            self._layout.write_index(
+                [
+                    documents.Descriptor(
+                        media_type=documents.OCI_MANIFEST,
+                        digest=image.manifest,
+                        size=image.manifest_size,
+                        annotations={documents.REF_NAME: tag} if tag else {},
+                    )
+                    for image in self._state.images()
+                    for tag in (image.tags or ("",))
+                ]
+            )
+
+
+_EMPTY_ARCHIVE = Digest.of(bytes(1024))
+
+
+def _image_config(
+    below: documents.ImageConfig | None,
+    config: documents.ContainerConfig,
+    origin: Origin,
+    diff_ids: tuple[Digest, ...],
+    created: int,
+    is_empty: bool,
+) -> documents.ImageConfig:
+    when = datetime.fromtimestamp(created / 1e9, UTC).isoformat().replace("+00:00", "Z")
+    history = documents.History(
+        created=when,
+        created_by=origin.created_by,
+        author=origin.author,
+        comment=origin.comment,
+        empty_layer=is_empty,
+    )
+    platform = documents.platform_of_machine(os.uname().machine)
+    return documents.ImageConfig(
+        created=when,
+        author=origin.author,
+        architecture=below.architecture if below else platform.architecture,
+        os="linux",
+        variant=below.variant if below else platform.variant,
+        config=config,
+        rootfs=documents.RootFS(type="layers", diff_ids=diff_ids),
+        history=(*(below.history if below else ()), history),
+    )
+
+
+def _taggable(name: str | None) -> str | None:
+    """The canonical form of a name that an image may be given."""
+    if not name:
+        return None
+    parsed = reference.parse(name)
+    if parsed.digest:
+        raise UsageError(f"cannot give an image the name {name}: a name with a digest is the content's own")
+    return str(parsed)
+
+
+def _familiar(name: str) -> str:
+    return reference.parse(name).familiar()
+
+
+def _bootstrap_inputs(kind: str) -> tuple[str, str]:
+    """The canonical name of an embedded image and what tells its inputs from others."""
+    if kind == "busybox":
+        return str(reference.parse(plan.BUSYBOX_REFERENCE)), busybox.fingerprint()
+    if kind == "python":
+        return str(reference.parse(plan.python_reference())), fingerprint(plan.plan_python())
+    raise UsageError(f"unknown image '{kind}': bootstrap makes python or busybox")

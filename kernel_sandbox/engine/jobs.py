@@ -1,0 +1,330 @@
+"""What runs in processes of its own: all that touches layers, takes a container's lock, or stays with a container.
+
+A job gets its argument as a msgpack document and answers with one. Layers are touched as root among their owners
+(``runtime.ids``), so the same functions serve root and an ordinary user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from kernel_sandbox.bootstrap import archive, plan
+from kernel_sandbox.bootstrap.busybox import static_binary
+from kernel_sandbox.engine import locks
+from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.engine.removal import end_processes, remove_container
+from kernel_sandbox.engine.supervisor import supervise
+from kernel_sandbox.errors import Conflict, CorruptContent, NotFound
+from kernel_sandbox.runtime import ids
+from kernel_sandbox.runtime.launcher import Job
+from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.storage import state, tree
+from kernel_sandbox.storage.compression import gzip_writer, open_compressed
+from kernel_sandbox.storage.layout import BlobWriter, ImageLayout
+from kernel_sandbox.storage.ownership import Ownership
+from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
+from kernel_sandbox.storage.staging import Staging, store_errors
+from kernel_sandbox.storage.unpack import unpack_layer
+
+_CHUNK = 1 << 20
+
+
+class NewLayer(msgspec.Struct, frozen=True):
+    """A layer that has been stored: its compressed blob, the digest of its archive, the bytes it unpacks to."""
+
+    blob: str
+    blob_size: int
+    diff_id: str
+    size: int
+
+
+class NewBase(msgspec.Struct, frozen=True):
+    """The layer of an embedded image, and what the image says of itself; *created* in nanoseconds."""
+
+    layer: NewLayer
+    env: tuple[str, ...]
+    cmd: tuple[str, ...]
+    working_dir: str
+    labels: tuple[tuple[str, str], ...]
+    created: int
+
+
+class InStore(msgspec.Struct, frozen=True):
+    """The store a job works in."""
+
+    home: str
+    run: str
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.home, self.run)
+
+
+class Unpack(InStore, frozen=True):
+    """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*."""
+
+    blob: str
+    diff_id: str
+    chain_id: str
+
+
+class PackDiff(InStore, frozen=True):
+    """Store what the container has changed as a layer."""
+
+    container: str
+
+
+class PackRootfs(InStore, frozen=True):
+    """Write the merged *layers*, topmost first, to the second descriptor."""
+
+    layers: tuple[str, ...]
+
+
+class Bootstrap(InStore, frozen=True):
+    """Store the root filesystem of an embedded image, ``python`` or ``busybox``."""
+
+    kind: str
+
+
+class Trees(InStore, frozen=True):
+    """Remove these trees of the store."""
+
+    trees: tuple[str, ...]
+
+
+class OneContainer(InStore, frozen=True):
+    """Something about one container."""
+
+    container: str
+
+
+def encode(value: object) -> bytes:
+    """A job's argument or result as bytes; digests are strings in it."""
+    return msgspec.msgpack.encode(value, enc_hook=str)
+
+
+A = TypeVar("A", bound=InStore)
+
+
+def _job(type_: type[A], work: Callable[[A, tuple[int, ...]], object]) -> Callable[[bytes, tuple[int, ...]], bytes]:
+    """A function of values as a job's function of bytes."""
+
+    def run(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
+        task = msgspec.msgpack.decode(argument, type=type_)
+        with store_errors(task.home):
+            return encode(work(task, descriptors))
+
+    return run
+
+
+def _ownership() -> Ownership:
+    several = ids.is_privileged() or sum(extent.size for extent in ids.store_maps().uid) > 1
+    return Ownership.REAL if several else Ownership.SINGLE
+
+
+class _LayerSink(io.RawIOBase):
+    """An archive on its way into a blob: counted, hashed and compressed."""
+
+    def __init__(self, blob: BlobWriter) -> None:
+        self._hash = hashlib.sha256()
+        self._gzip = gzip_writer(blob)
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._hash.update(data)
+        self._gzip.write(data)
+        self._written += len(data)
+        return len(data)
+
+    def finish(self) -> str:
+        """Complete the compressed stream; returns the archive's digest."""
+        self._gzip.__exit__(None, None, None)
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class _Tee:
+    """An archive that is stored while it is read."""
+
+    def __init__(self, source: BinaryIO, sink: _LayerSink) -> None:
+        self._source = source
+        self._sink = sink
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        if data:
+            self._sink.write(data)
+        return data
+
+
+@contextlib.contextmanager
+def _new_blob(paths: Paths) -> Iterator[tuple[BlobWriter, _LayerSink]]:
+    with ImageLayout(paths.oci, Staging(paths.staging)).writer() as blob:
+        yield blob, _LayerSink(blob)
+
+
+def _ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
+    """Store the archive in the second descriptor, compressed or not, and unpack it as a bottom layer."""
+    paths = task.paths
+    with _new_blob(paths) as (blob, sink), _staging(paths).directory() as root, open(descriptors[1], "rb") as raw:
+        os.chmod(root, 0o755)
+        unpack_layer(_Tee(open_compressed(raw), sink), root, _ownership())  # type: ignore[arg-type]
+        diff_id = sink.finish()
+        size = tree.tree_usage(root)
+        _settle(root, paths.layer(Digest(diff_id)))
+        stored = blob.commit()
+    return NewLayer(stored.digest, stored.size, diff_id, size)
+
+
+def _staging(paths: Paths) -> Staging:
+    return Staging(paths.staging, remove_tree=tree.remove_tree)
+
+
+def _settle(root: str, target: str) -> None:
+    """Give an unpacked layer its name; another process may have been faster with the same layer."""
+    try:
+        os.rename(root, target)
+    except OSError:
+        if not os.path.isdir(target):
+            raise
+
+
+def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
+    """Returns the bytes that the layer takes."""
+    paths = task.paths
+    target = paths.layer(Digest(task.chain_id))
+    if os.path.isdir(target):
+        return tree.tree_usage(target)
+    layout = ImageLayout(paths.oci, Staging(paths.staging))
+    with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
+        os.chmod(root, 0o755)
+        archive_ = _Hashed(open_compressed(blob))
+        unpack_layer(archive_, root, _ownership())  # type: ignore[arg-type]
+        archive_.check(task.diff_id)
+        size = tree.tree_usage(root)
+        _settle(root, target)
+    return size
+
+
+class _Hashed:
+    """An archive that is compared with its digest once it has been read."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self._hash.update(data)
+        return data
+
+    def check(self, diff_id: str) -> None:
+        if f"sha256:{self._hash.hexdigest()}" != diff_id:
+            raise CorruptContent(f"a layer is damaged: its content is not {diff_id}")
+
+
+def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
+    upper = task.paths.container(task.container).upper
+    with _new_blob(task.paths) as (blob, sink):
+        if os.path.isdir(upper):
+            pack_diff(upper, sink, _ownership())
+        diff_id = sink.finish()
+        stored = blob.commit()
+    size = tree.tree_usage(upper) if os.path.isdir(upper) else 0
+    return NewLayer(stored.digest, stored.size, diff_id, size)
+
+
+def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
+    with open(descriptors[1], "wb", buffering=_CHUNK) as out:
+        pack_rootfs([layer for layer in task.layers if os.path.isdir(layer)], out, _ownership())
+
+
+def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
+    rootfs = plan.plan_busybox(static_binary()) if task.kind == "busybox" else plan.plan_python()
+    with _new_blob(task.paths) as (blob, sink):
+        archive.write(rootfs, sink)  # type: ignore[arg-type]
+        diff_id = sink.finish()
+        stored = blob.commit()
+    unpack = Unpack(task.home, task.run, stored.digest, diff_id, diff_id)
+    layer = NewLayer(stored.digest, stored.size, diff_id, _unpack(unpack, descriptors))
+    return NewBase(layer, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels, archive.epoch() * 10**9)
+
+
+def _remove_trees(task: Trees, descriptors: tuple[int, ...]) -> None:
+    for path in task.trees:
+        tree.remove_tree(path)
+
+
+@contextlib.contextmanager
+def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] | None]:
+    """The container with its lock held; None where a monitor has it. Raises NotFound."""
+    files = task.paths.container(task.container)
+    task.paths.ensure_run()
+    os.makedirs(files.run, mode=0o700, exist_ok=True)
+    lock = locks.take(files.lock)
+    if lock is None:
+        yield None
+        return
+    try:
+        database = state.State(task.paths.database)
+        found = database.container(task.container)
+        if found is None:
+            raise NotFound(f"No such container: {task.container}")
+        yield database, found
+    finally:
+        for leftover in (files.socket, files.lock):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover)
+        with contextlib.suppress(OSError):
+            os.rmdir(files.run)
+        os.close(lock)
+
+
+def _remove(task: OneContainer, descriptors: tuple[int, ...]) -> None:
+    """Remove a container that does not run. Raises Conflict where it does."""
+    with _locked(task) as held:
+        if held is None:
+            raise Conflict(f"container {task.container[:12]} is running: stop it, or use rm -f")
+        database, found = held
+        end_processes(found)
+        remove_container(task.paths, database, found)
+
+
+def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
+    """Record the end of a container whose monitor was killed, or whose machine went down."""
+    same_boot = os.path.isdir(task.paths.container(task.container).run)
+    with _locked(task) as held:
+        if held is None or held[1].status is not state.Status.RUNNING:
+            return
+        database, found = held
+        end_processes(found)
+        if found.options.remove:
+            remove_container(task.paths, database, found)
+        else:
+            database.set_exited(found.id, 137 if same_boot else 255, False, time.time_ns())
+
+
+JOBS = {
+    "supervise": Job(supervise, inside_store_namespace=False),
+    "remove": Job(_job(OneContainer, _remove), inside_store_namespace=False),
+    "mend": Job(_job(OneContainer, _mend), inside_store_namespace=False),
+    "ingest": Job(_job(InStore, _ingest)),
+    "unpack": Job(_job(Unpack, _unpack)),
+    "pack_diff": Job(_job(PackDiff, _pack_diff)),
+    "pack_rootfs": Job(_job(PackRootfs, _pack_rootfs)),
+    "bootstrap": Job(_job(Bootstrap, _bootstrap)),
+    "remove_trees": Job(_job(Trees, _remove_trees)),
+}

@@ -1,0 +1,71 @@
+"""Locks between processes (flock(2)): they go with their holder, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from kernel_sandbox.storage.staging import store_errors
+
+_ATTEMPTS = 20
+_PAUSE = 0.005
+
+
+@contextlib.contextmanager
+def shared(path: str) -> Iterator[None]:
+    """Hold the lock file *path* together with other sharers."""
+    with _held(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def exclusive(path: str) -> Iterator[None]:
+    """Hold the lock file *path* alone."""
+    with _held(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: str, operation: int) -> Iterator[None]:
+    with store_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take(path: str) -> int | None:
+    """A descriptor that holds the lock file *path* alone until it is closed; None while another has it.
+
+    Whoever only looks (``is_held``) is waited for.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def is_held(path: str) -> bool:
+    """Whether some process holds the lock file *path* alone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,157 @@
+"""Where everything lies: the store under one home, and what lives no longer than the machine's uptime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kernel_sandbox.errors import HostError
+from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.storage.staging import store_errors
+
+_NAME = "kernel-sandbox"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """A store: ``home`` holds what lasts, ``run`` sockets and locks."""
+
+    home: str
+    run: str
+
+    @classmethod
+    def of(cls, home: str | None = None, environment: Mapping[str, str] = os.environ) -> Paths:
+        """The store that was asked for, by *home* or by KERNEL_SANDBOX_HOME, else the caller's usual one."""
+        chosen = os.path.abspath(home or environment.get("KERNEL_SANDBOX_HOME") or _usual_home(environment))
+        key = hashlib.sha256(os.path.realpath(chosen).encode()).hexdigest()[:12]
+        return cls(chosen, os.path.join(_usual_run(environment), key))
+
+    @property
+    def database(self) -> str:
+        return os.path.join(self.home, "state.db")
+
+    @property
+    def oci(self) -> str:
+        return os.path.join(self.home, "oci")
+
+    @property
+    def staging(self) -> str:
+        return os.path.join(self.home, "staging")
+
+    @property
+    def cache(self) -> str:
+        return os.path.join(self.home, "cache")
+
+    @property
+    def lock(self) -> str:
+        """Held exclusively by whoever removes layers and blobs, shared by whoever adds some."""
+        return os.path.join(self.home, "lock")
+
+    @property
+    def skeleton(self) -> str:
+        """The layer below every image: the mount points that a container needs (Docker's init layer)."""
+        return os.path.join(self.home, "skeleton")
+
+    def layer(self, chain_id: Digest) -> str:
+        """Where the layer with this chain id is unpacked; whole if it exists."""
+        return os.path.join(self.home, "layers", chain_id.hex)
+
+    def container(self, id_: str) -> ContainerPaths:
+        return ContainerPaths(os.path.join(self.home, "containers", id_), os.path.join(self.run, id_[:12]))
+
+    def ensure(self) -> None:
+        """Make the store's directories, for the caller alone. Raises StoreError."""
+        with store_errors(self.home):
+            os.makedirs(self.home, mode=0o700, exist_ok=True)
+            for name in ("layers", "containers", "cache"):
+                os.makedirs(os.path.join(self.home, name), exist_ok=True)
+            _make_skeleton(self.skeleton)
+
+    def ensure_run(self) -> None:
+        """Make the directory of sockets and locks. Raises HostError where another user holds the place."""
+        os.makedirs(self.run, mode=0o700, exist_ok=True)
+        status = os.lstat(os.path.dirname(self.run))
+        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+            raise HostError(f"{os.path.dirname(self.run)} belongs to another user: set XDG_RUNTIME_DIR to your own")
+
+
+@dataclass(frozen=True)
+class ContainerPaths:
+    """One container's files: ``home`` lasts, ``run`` goes with its process."""
+
+    home: str
+    run: str
+
+    @property
+    def config(self) -> str:
+        return os.path.join(self.home, "config.json")
+
+    @property
+    def writable(self) -> str:
+        """What is mounted as the container's writable layer: ``upper`` and ``work``."""
+        return os.path.join(self.home, "rw")
+
+    @property
+    def upper(self) -> str:
+        return os.path.join(self.writable, "upper")
+
+    @property
+    def work(self) -> str:
+        return os.path.join(self.writable, "work")
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self.home, "log")
+
+    def environment_file(self, name: str) -> str:
+        """The container's own hosts, hostname or resolv.conf."""
+        return os.path.join(self.home, name)
+
+    @property
+    def lock(self) -> str:
+        """Held by the monitor for as long as it lives."""
+        return os.path.join(self.run, "lock")
+
+    @property
+    def socket(self) -> str:
+        return os.path.join(self.run, "socket")
+
+
+def _usual_home(environment: Mapping[str, str]) -> str:
+    if os.geteuid() == 0:
+        return f"/var/lib/{_NAME}"
+    base = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(base, _NAME)
+
+
+def _usual_run(environment: Mapping[str, str]) -> str:
+    if os.geteuid() == 0:
+        return f"/run/{_NAME}"
+    base = environment.get("XDG_RUNTIME_DIR", "")
+    if base and os.path.isdir(base) and os.access(base, os.W_OK):
+        return os.path.join(base, _NAME)
+    return f"/tmp/{_NAME}-{os.geteuid()}"
+
+
+_MOUNT_POINTS = ("proc", "sys", "dev", "etc")
+_MOUNT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
+
+
+def _make_skeleton(path: str) -> None:
+    if os.path.isdir(path):
+        return
+    half = f"{path}.{os.getpid()}"
+    for name in ("", *_MOUNT_POINTS):
+        os.makedirs(os.path.join(half, name), exist_ok=True)
+        os.chmod(os.path.join(half, name), 0o755)
+    for name in _MOUNT_FILES:
+        with open(os.path.join(half, name), "w"):
+            os.chmod(os.path.join(half, name), 0o644)
+    try:
+        os.rename(half, path)
+    except OSError:
+        if not os.path.isdir(path):
+            raise

@@ -1,0 +1,226 @@
+"""Starting processes that clone: directly where that is safe, else through a warm helper.
+
+A process with threads may not enter namespaces and should not fork, and Python's own start costs more than a
+container. So a notebook keeps one single-threaded helper, fed over a socket pair; it forks one process for each
+job and lives no longer than its client. A job is a name, an argument in bytes, and descriptors of which the first
+is the socket for its answer. What jobs there are is the engine's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+import msgspec
+
+from kernel_sandbox import errors
+from kernel_sandbox.errors import HostError, SandboxError
+from kernel_sandbox.runtime import ids
+from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
+
+_MAX_MESSAGE = 1 << 17
+_MAX_DESCRIPTORS = 16
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a process of its own: from an argument and descriptors to a result.
+
+    ``inside_store_namespace``: as root among the owners of the stored files.
+    """
+
+    function: Callable[[bytes, tuple[int, ...]], bytes]
+    inside_store_namespace: bool = True
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error on its way to the client."""
+
+    type: str
+    message: str
+    exit_code: int
+
+    @classmethod
+    def of(cls, error: SandboxError) -> Failure:
+        return cls(type(error).__name__, str(error), error.exit_code)
+
+    def error(self) -> SandboxError:
+        """The same error, to be raised on this side."""
+        kind = getattr(errors, self.type, SandboxError)
+        error: SandboxError = kind(self.message)
+        error.exit_code = self.exit_code
+        return error
+
+    def frame(self) -> Frame:
+        return Frame(Kind.FAILED, msgspec.msgpack.encode(self))
+
+    @classmethod
+    def read(cls, frame: Frame) -> Failure:
+        return msgspec.msgpack.decode(frame.payload, type=cls)
+
+
+class _Request(msgspec.Struct, frozen=True):
+    job: str
+    argument: bytes
+
+
+class Launcher(Protocol):
+    """Starts jobs, each in a process of its own that outlives neither its work nor, unless it detaches, its client."""
+
+    def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
+        """Start a job; it has its own copies of *descriptors*."""
+
+    def close(self) -> None:
+        """Start no more."""
+
+
+class ForkLauncher:
+    """For a process with a single thread, such as the command line: forks the job itself."""
+
+    def __init__(self, jobs: Mapping[str, Job]) -> None:
+        self._jobs = jobs
+
+    def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
+        if os.fork() == 0:
+            gc.freeze()
+            _close_all_but(descriptors)
+            run_job(self._jobs[job], argument, tuple(descriptors))
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class WarmLauncher:
+    """For a notebook: the helper is started in the background, and again should it have died."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start the helper now, so that the first container need not wait for it."""
+        with self._lock:
+            self._connected()
+
+    def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
+        message = msgspec.msgpack.encode(_Request(job, argument))
+        with self._lock:
+            try:
+                socket.send_fds(self._connected(), [message], descriptors)
+            except (BrokenPipeError, ConnectionResetError):
+                self._disconnect()
+                socket.send_fds(self._connected(), [message], descriptors)
+
+    def _connected(self) -> socket.socket:
+        if self._control is None or self._process is None or self._process.poll() is not None:
+            self._disconnect()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", self._module, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                )
+            self._control = ours
+        return self._control
+
+    def _disconnect(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """Let the helper go; it ends by itself."""
+        with self._lock:
+            self._disconnect()
+
+
+def serve(control: socket.socket, jobs: Mapping[str, Job]) -> None:
+    """The helper's life: fork a process for each request until the client is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_DESCRIPTORS)
+        if not message:
+            return
+        request = msgspec.msgpack.decode(message, type=_Request)
+        if os.fork() == 0:
+            control.close()
+            run_job(jobs[request.job], request.argument, tuple(descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _close_all_but(kept: Sequence[int]) -> None:
+    """The client's own descriptors must not live on in a process that may outlive it."""
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
+def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn:
+    """Be the job's process: answer with its result or its failure, and end."""
+
+    def work() -> None:
+        _answer(descriptors[0], _outcome(job, argument, descriptors))
+
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if job.inside_store_namespace:
+            ids.run_inside_store_namespace(work)
+        else:
+            work()
+    except SandboxError as error:
+        _answer(descriptors[0], Failure.of(error).frame())
+    finally:
+        os._exit(0)
+
+
+def _answer(descriptor: int, frame: Frame) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as reply:
+        reply.setblocking(True)
+        reply.sendall(frame.encode())
+
+
+def _outcome(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> Frame:
+    try:
+        return Frame(Kind.RESULT, job.function(argument, descriptors))
+    except SandboxError as error:
+        return Failure.of(error).frame()
+    except KeyboardInterrupt:
+        return Failure.of(SandboxError("interrupted")).frame()
+    except Exception as error:
+        return Failure.of(HostError(f"internal error: {type(error).__name__}: {error}")).frame()
+
+
+def call(launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> bytes:
+    """Start a job and wait for its result. Raises what the job raised."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            launcher.spawn(job, argument, (theirs.fileno(), *descriptors))
+        decoder = Decoder()
+        while data := ours.recv(_CHUNK):
+            for frame in decoder.feed(data):
+                if frame.kind is Kind.FAILED:
+                    raise Failure.read(frame).error()
+                return frame.payload
+    raise HostError(f"the process for '{job}' was killed: try again")

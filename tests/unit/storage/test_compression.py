@@ -1,0 +1,109 @@
+import bz2
+import gzip
+import io
+import lzma
+import resource
+
+import pytest
+import zstandard
+
+from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.storage import compression
+from kernel_sandbox.storage.compression import gzip_writer, open_compressed
+
+CONTENT = b"".join(b"line %d of a layer\n" % number for number in range(50_000))
+COMPRESS = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives few bytes at a time and cannot seek."""
+
+    def __init__(self, data):
+        self._inner = io.BytesIO(data)
+
+    def read(self, size=-1):
+        return self._inner.read(min(size, 7) if size >= 0 else -1)
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def library(request, monkeypatch):
+    if request.param == "zlib":
+        monkeypatch.setattr(compression, "igzip_lib", None)
+        monkeypatch.setattr(compression, "isal_zlib", None)
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_each_compression_is_told_by_its_content(name, library):
+    assert open_compressed(io.BytesIO(COMPRESS[name](CONTENT))).read() == CONTENT
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_members_that_follow_each_other_are_one_content(name, library):
+    joined = COMPRESS[name](CONTENT) + COMPRESS[name](b"") + COMPRESS[name](b"end") + bytes(512)
+    assert open_compressed(io.BytesIO(joined)).read() == CONTENT + b"end"
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_stream_that_trickles_is_read_to_its_end(name):
+    raw = Trickle(COMPRESS[name](CONTENT[:5000]))
+    assert open_compressed(raw).read() == CONTENT[:5000]
+    assert raw.read(1) == b"" and not raw.closed
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+@pytest.mark.parametrize("cut", [12, 100, -3])
+def test_a_stream_cut_short_is_refused(name, cut, library):
+    with pytest.raises(CorruptContent, match=r"cut short|damaged"):
+        open_compressed(io.BytesIO(COMPRESS[name](CONTENT)[:cut])).read()
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_damaged_stream_is_refused(name, library):
+    data = bytearray(COMPRESS[name](CONTENT))
+    data[len(data) // 2] ^= 0xFF
+    data[len(data) // 2 + 1] ^= 0xFF
+    if name == "zstd":  # has no checksum unless asked for
+        data[8:40] = bytes(32)
+    with pytest.raises(CorruptContent):
+        open_compressed(io.BytesIO(bytes(data))).read()
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_garbage_after_the_stream_is_refused(name, library):
+    with pytest.raises(CorruptContent):
+        open_compressed(io.BytesIO(COMPRESS[name](CONTENT) + b"garbage!")).read()
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"plain text", bytes(10_000)])
+def test_plain_content_passes_through(content):
+    assert open_compressed(Trickle(content)).read() == content
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_a_bomb_is_read_in_bounded_memory(name, library):
+    bomb = COMPRESS[name](bytes(100 << 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stream = open_compressed(io.BytesIO(bomb))
+    total = 0
+    while data := stream.read(1 << 16):
+        total += len(data)
+    assert total == 100 << 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 << 10  # KiB
+
+
+def test_written_gzip_is_read_by_others_and_always_the_same(library):
+    def compressed():
+        out = io.BytesIO()
+        with gzip_writer(out) as writer:
+            for start in range(0, len(CONTENT), 1000):
+                writer.write(CONTENT[start : start + 1000])
+        return out.getvalue()
+
+    assert gzip.decompress(compressed()) == CONTENT
+    assert compressed() == compressed()
+    assert compressed()[3:8] == bytes(5)  # no name, no time
