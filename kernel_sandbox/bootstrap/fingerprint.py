@@ -8,7 +8,7 @@ from kernel_sandbox.errors import HostError
 
 
 def fingerprint(rootfs: Rootfs) -> str:
-    """A digest, in hexadecimal, of the plan, of the code that carries it out, and of each source's size and modification time.
+    """A digest, in hexadecimal, of the plan, the code that carries it out, and each source's size and time of change.
 
     Equal fingerprints mean an equal archive. Raises HostError if a source is gone.
     """

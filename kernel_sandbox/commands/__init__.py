@@ -1,0 +1,5 @@
+"""Docker's command tree, once, for every front end: words in, result values out. Nothing here prints or decides."""
+
+from kernel_sandbox.commands.invocation import Context, invoke
+
+__all__ = ["Context", "invoke"]

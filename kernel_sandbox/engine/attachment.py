@@ -60,6 +60,13 @@ class Attachment:
         assert self.ending is not None
         return self.ending
 
+    def wait_for_end(self, seconds: float | None) -> bool:
+        """Wait, on a connection that follows no output, for at most *seconds*; whether the container has ended."""
+        ready, _, _ = select.select([self._connection], [], [], seconds)
+        if ready:
+            self.end()
+        return bool(ready)
+
     def _receive(self) -> Iterator[Frame]:
         """Every frame but the last, which becomes ``ending``. Raises a failure that comes instead."""
         decoder = Decoder()

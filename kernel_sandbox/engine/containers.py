@@ -140,6 +140,21 @@ class Containers:
         with self.attach(key) as attachment:
             attachment.signal(number)
 
+    def stop(self, key: str, seconds: int = 10) -> None:
+        """Send the stop signal, and SIGKILL should the container still run after *seconds*; -1 waits for ever."""
+        container = self.find(key)
+        if container.status is not Status.RUNNING:
+            return
+        stop_signal = container.options.stop_signal or self.config(container).stop_signal or "SIGTERM"
+        try:
+            with self._connected(container) as attachment:
+                attachment.signal(options.parse_signal(stop_signal))
+                if not attachment.wait_for_end(None if seconds < 0 else seconds):
+                    attachment.signal(signal.SIGKILL)
+                    attachment.end()
+        except Conflict:
+            return
+
     def wait(self, key: str) -> int:
         """Wait for a container's end; returns its exit code."""
         container = self.find(key)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from kernel_sandbox.engine.containers import Containers
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.runtime.launcher import ForkLauncher, Launcher, WarmLauncher
+from kernel_sandbox.runtime.launcher import ForkLauncher, Job, Launcher, WarmLauncher
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
@@ -18,10 +19,9 @@ _HELPER = "kernel_sandbox.engine.helper"
 class Engine:
     """Docker's verbs on one store: ``engine.images`` and ``engine.containers``. A context manager."""
 
-    def __init__(self, paths: Paths, launcher: Launcher) -> None:
+    def __init__(self, paths: Paths, state: State, launcher: Launcher) -> None:
         self.paths = paths
         self._launcher = launcher
-        state = State(paths.database)
         self.images = Images(paths, state, launcher)
         self.containers = Containers(paths, state, launcher, self.images)
 
@@ -34,14 +34,14 @@ class Engine:
         paths = _prepared(home)
         launcher = WarmLauncher(_HELPER)
         launcher.start()
-        return cls(paths, launcher)
+        return cls(paths, State(paths.database), launcher)
 
     @classmethod
     def open_single_threaded(cls, home: str | None = None) -> Engine:
         """The engine for a short-lived process with a single thread: it needs no helper."""
-        from kernel_sandbox.engine.jobs import JOBS
-
-        return cls(_prepared(home), ForkLauncher(JOBS))
+        paths = _prepared(home)
+        state = State(paths.database)
+        return cls(paths, state, ForkLauncher(_load_jobs, state.close))
 
     def __enter__(self) -> Engine:
         return self
@@ -52,6 +52,12 @@ class Engine:
     def close(self) -> None:
         """Let the helper go. Containers go on."""
         self._launcher.close()
+
+
+def _load_jobs() -> Mapping[str, Job]:
+    from kernel_sandbox.engine.jobs import JOBS
+
+    return JOBS
 
 
 def _prepared(home: str | None) -> Paths:

@@ -84,7 +84,8 @@ class Images:
         except NotFound:
             familiar = reference.parse(name).familiar()
             raise NotFound(
-                f"Unable to find image '{familiar}' locally: `images` lists what there is, bootstrap and import make more"
+                f"Unable to find image '{familiar}' locally: `images` lists what there is, "
+                "bootstrap and import make more"
             ) from None
 
     def config(self, image: Image) -> documents.ImageConfig:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import secrets
 
-_ADJECTIVES = tuple(
-    """
+_ADJECTIVES = """
     able agile bold brave bright calm clever cool cosmic crisp curious daring eager early easy epic exact fair
     fast fine fond frank free fresh gentle glad grand happy honest jolly keen kind lively lucid lucky merry mild
     modest neat nice nimble noble patient plain polite prime proud quick quiet rapid ready serene sharp shiny
     silent smart snug solid steady sunny swift tidy tiny true vivid warm wise witty
-    """.split()
-)
-_PEOPLE = tuple(
-    """
+"""
+_PEOPLE = """
     allen babbage backus bartik boole cerf church codd cohen dijkstra engelbart estrin floyd goldberg haskell
     hamilton hoare holberton hopper iverson johnson kay keller kernighan kildall kleene knuth lamport lampson
     liskov lovelace mccarthy mcilroy milner minsky moore naur neumann nygaard perlis perlman postel rabin ritchie
     rossum shannon shaw sutherland tarjan thompson torvalds turing wilkes wirth zuse
-    """.split()
-)
+"""
 
 
 def random_name() -> str:
     """For example ``calm_lamport``."""
-    return f"{secrets.choice(_ADJECTIVES)}_{secrets.choice(_PEOPLE)}"
+    return f"{secrets.choice(_ADJECTIVES.split())}_{secrets.choice(_PEOPLE.split())}"

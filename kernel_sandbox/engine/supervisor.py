@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 
 import msgspec
 
@@ -45,58 +44,71 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     monitor.detach()
     supervisor = _Supervisor(Paths(task.home, task.run), task.container)
     client = socket.socket(fileno=os.dup(descriptors[0]))
-    with supervisor.holding_lock():
-        supervisor.run(sessions.Session(client, owns_container=task.foreground))
+    with _Place(supervisor.paths, supervisor.files) as place:
+        supervisor.run(place, sessions.Session(client, owns_container=task.foreground))
     return b""
+
+
+class _Place:
+    """The container's runtime directory and lock: whoever holds it is the only monitor."""
+
+    def __init__(self, paths: Paths, files: ContainerPaths) -> None:
+        paths.ensure_run()
+        os.makedirs(files.run, mode=0o700, exist_ok=True)
+        self._files = files
+        self._lock = locks.take(files.lock)
+        if self._lock is None:
+            raise Conflict(f"container {os.path.basename(files.home)[:12]} is running already")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(files.socket)
+
+    def __enter__(self) -> _Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next monitor in, with nothing left in its way."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._files.lock)
+            os.rmdir(self._files.run)
+        os.close(self._lock)
+        self._lock = None
 
 
 class _Supervisor:
     def __init__(self, paths: Paths, id_: str) -> None:
-        self._paths = paths
-        self._files: ContainerPaths = paths.container(id_)
+        self.paths = paths
+        self.files = paths.container(id_)
         self._state = state.State(paths.database)
         found = self._state.container(id_)
         if found is None:
             raise NotFound(f"No such container: {id_}")
         self._container = found
 
-    @contextlib.contextmanager
-    def holding_lock(self) -> Iterator[None]:
-        """Be the container's only monitor, and leave its runtime directory empty."""
-        self._paths.ensure_run()
-        os.makedirs(self._files.run, mode=0o700, exist_ok=True)
-        lock = locks.take(self._files.lock)
-        if lock is None:
-            raise Conflict(f"container {self._container.name} is running already")
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._files.socket)
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(self._files.lock)
-                os.rmdir(self._files.run)
-            os.close(lock)
-
-    def run(self, client: sessions.Session) -> None:
+    def run(self, place: _Place, client: sessions.Session) -> None:
+        """Stay with the container until it has ended; *place* is left as soon as that is recorded."""
         try:
             container = self._prepared()
             if client.owns_container:
-                client.follow(_size(self._files.log))
-            monitor.run(container, _Journal(self._paths, self._state, self._container), client)
+                client.follow(_size(self.files.log))
+            monitor.run(container, _Journal(self.paths, self._state, self._container, place), client)
         except SandboxError as error:
             if self._container.options.remove:
-                remove_container(self._paths, self._state, self._container)
+                remove_container(self.paths, self._state, self._container)
             else:
                 self._state.set_failed(self._container.id, error.exit_code, str(error))
             raise
 
     def _prepared(self) -> monitor.Container:
         """The bundle on disk, and everything that the runtime needs beside it."""
-        with store_errors(self._files.home):
+        with store_errors(self.files.home):
             self._make_directories()
             spec = self._bundle()
-            with open(self._files.config, "wb") as file:
+            with open(self.files.config, "wb") as file:
                 file.write(runtime.encode(spec))
         maps = ids.IdMaps(spec.linux.uid_mappings, spec.linux.gid_mappings)
         own = {bind.target: bind.source for bind in (*self._environment_binds(), *self._container.options.binds)}
@@ -105,26 +117,26 @@ class _Supervisor:
             id=self._container.id,
             spec=spec,
             maps=maps,
-            trees=TreePaths(self._layers(), self._files.writable, own),
-            seccomp=seccomp.compiled(filter_, self._paths.cache) if filter_ else None,
-            log_path=self._files.log,
-            socket_path=self._files.socket,
+            trees=TreePaths(self._layers(), self.files.writable, own),
+            seccomp=seccomp.compiled(filter_, self.paths.cache) if filter_ else None,
+            log_path=self.files.log,
+            socket_path=self.files.socket,
             keeps_stdin=self._container.options.interactive,
             privileged=ids.is_privileged(),
         )
 
     def _make_directories(self) -> None:
         """Made at the first start; overlayfs wants its work directory fresh at each."""
-        os.makedirs(self._files.home, mode=0o700, exist_ok=True)
-        os.makedirs(self._files.upper, exist_ok=True)
-        for directory in (self._files.writable, self._files.upper):
+        os.makedirs(self.files.home, mode=0o700, exist_ok=True)
+        os.makedirs(self.files.upper, exist_ok=True)
+        for directory in (self.files.writable, self.files.upper):
             os.chmod(directory, 0o755)
-        remove_tree(self._files.work)
-        os.mkdir(self._files.work, 0o700)
+        remove_tree(self.files.work)
+        os.mkdir(self.files.work, 0o700)
 
     def _layers(self) -> tuple[str, ...]:
         record = self._image()
-        return (*(self._paths.layer(layer.chain_id) for layer in reversed(record.layers)), self._paths.skeleton)
+        return (*(self.paths.layer(layer.chain_id) for layer in reversed(record.layers)), self.paths.skeleton)
 
     def _image(self) -> state.Image:
         found = self._state.images_by_id(self._container.image.hex)
@@ -134,7 +146,7 @@ class _Supervisor:
 
     def _bundle(self) -> runtime.Spec:
         options = self._container.options
-        layout = ImageLayout(self._paths.oci, Staging(self._paths.staging))
+        layout = ImageLayout(self.paths.oci, Staging(self.paths.staging))
         config = image.decode(image.ImageConfig, layout.read(self._container.image)).config
         maps = ids.container_maps(self._container.slot)
         machine = os.uname()
@@ -149,7 +161,7 @@ class _Supervisor:
         return bundle.make(self._container.id, options, config, self._identity(options.user or config.user), host)
 
     def _identity(self, user: str) -> Identity:
-        layers = (self._files.upper, *self._layers())
+        layers = (self.files.upper, *self._layers())
         accounts = [
             merged.read_file(layers, path, _MAX_ACCOUNTS).decode(errors="replace")
             for path in ("etc/passwd", "etc/group")
@@ -158,7 +170,7 @@ class _Supervisor:
 
     def _environment_binds(self) -> tuple[Bind, ...]:
         names = ("resolv.conf", "hostname", "hosts")
-        return tuple(Bind(self._files.environment_file(name), f"/etc/{name}") for name in names)
+        return tuple(Bind(self.files.environment_file(name), f"/etc/{name}") for name in names)
 
     def _write_environment_files(self, hostname: str) -> None:
         shared = self._container.options.network is Network.HOST
@@ -168,7 +180,7 @@ class _Supervisor:
             "resolv.conf": _host_file("/etc/resolv.conf") if shared else "",
         }
         for name, content in contents.items():
-            with open(self._files.environment_file(name), "w") as file:
+            with open(self.files.environment_file(name), "w") as file:
                 file.write(content)
                 os.chmod(file.fileno(), 0o644)
 
@@ -200,10 +212,11 @@ def _size(path: str) -> int:
 class _Journal:
     """Writes what the monitor learns into the store."""
 
-    def __init__(self, paths: Paths, state_: state.State, container: state.Container) -> None:
+    def __init__(self, paths: Paths, state_: state.State, container: state.Container, place: _Place) -> None:
         self._paths = paths
         self._state = state_
         self._container = container
+        self._place = place
 
     def started(self, running: monitor.Running) -> None:
         self._state.set_running(self._container.id, running.pid, running.start_time, running.cgroups, time.time_ns())
@@ -213,3 +226,4 @@ class _Journal:
             remove_container(self._paths, self._state, self._container)
         else:
             self._state.set_exited(self._container.id, ending.exit_code, ending.oom_killed, time.time_ns())
+        self._place.leave()

@@ -85,16 +85,22 @@ class Launcher(Protocol):
 
 
 class ForkLauncher:
-    """For a process with a single thread, such as the command line: forks the job itself."""
+    """For a process with a single thread, such as the command line: forks the job itself.
 
-    def __init__(self, jobs: Mapping[str, Job]) -> None:
-        self._jobs = jobs
+    *load_jobs* is called when the first job is started; *before_fork* lets go of what must not be carried along.
+    """
+
+    def __init__(self, load_jobs: Callable[[], Mapping[str, Job]], before_fork: Callable[[], None]) -> None:
+        self._load_jobs = load_jobs
+        self._before_fork = before_fork
 
     def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
+        jobs = self._load_jobs()
+        self._before_fork()
         if os.fork() == 0:
             gc.freeze()
             _close_all_but(descriptors)
-            run_job(self._jobs[job], argument, tuple(descriptors))
+            run_job(jobs[job], argument, tuple(descriptors))
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -270,6 +270,7 @@ class _Relay:
         self._listener: socket.socket | None = sessions.listen(socket_path)
         self._watch(self._listener.fileno(), self._accept)
         self._watch(process.pidfd, self._note_exit)
+        self._watch(_termination(), self._hang_up)
         for descriptor in process.outputs:
             self._watch(descriptor, functools.partial(self._read_output, descriptor))
 
@@ -287,7 +288,8 @@ class _Relay:
     def until_exit(self) -> int:
         """Serve until the first process has ended and its output is in the log; returns its status."""
         while not self._exited:
-            self._turn()
+            self._pump_all()
+            self._wait()
         for descriptor in tuple(self._process.outputs):
             while self._read_output(descriptor):
                 pass
@@ -298,12 +300,17 @@ class _Relay:
         for session in tuple(self._sessions):
             session.send(last)
             session.hang_up_when_sent = True
+        self._pump_all()
         while self._sessions:
-            self._turn()
+            self._wait()
+            self._pump_all()
 
-    def _turn(self) -> None:
+    def _pump_all(self) -> None:
         for session in tuple(self._sessions):
             self._pump(session)
+
+    def _wait(self) -> None:
+        """Until something happens, and what it asks for."""
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
         for descriptor, _ in self._poll.poll(timeout):
             if action := self._actions.get(descriptor):
@@ -401,7 +408,12 @@ class _Relay:
         self._unwatch(session.fileno())
         self._sessions.discard(session)
         session.close()
-        if session.owns_container and not self._exited:
+        if session.owns_container:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the container: whoever it belongs to has gone, or the machine goes down."""
+        if not self._exited and self._kill_at is None:
             self._process.signal(signal.SIGTERM)
             self._kill_at = time.monotonic() + _HANG_UP_GRACE
 
@@ -421,6 +433,14 @@ class _Relay:
         self._poll.close()
 
 
+def _termination() -> int:
+    """A descriptor that becomes readable when this process gets SIGTERM."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    return reader
+
+
 def detach() -> None:
     """Make the calling process a monitor: own session, no terminal, deaf to the signals meant for its client."""
     os.setsid()
@@ -429,6 +449,6 @@ def detach() -> None:
         os.dup2(null, number)
     os.close(null)
     os.chdir("/")
-    for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+    for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

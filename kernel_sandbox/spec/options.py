@@ -7,6 +7,7 @@ start (``spec.bundle``). Reading flags' text is here, reading the command line i
 from __future__ import annotations
 
 import re
+import signal
 from enum import StrEnum
 
 import msgspec
@@ -96,6 +97,15 @@ def parse_bind(text: str) -> Bind:
     if not target.startswith("/") or target.rstrip("/") == "":
         raise UsageError(f"invalid volume specification: '{text}': the container path must be absolute and not '/'")
     return Bind(source, target, mode == "ro")
+
+
+def parse_signal(text: str) -> int:
+    """A signal by name, with or without SIG, or by number (signal(7)). Raises UsageError."""
+    name = "SIG" + text.upper().removeprefix("SIG")
+    number = int(text) if text.isdigit() else int(signal.Signals.__members__.get(name, 0))
+    if not 0 < number < signal.NSIG:
+        raise UsageError(f"Invalid signal: {text}")
+    return number
 
 
 def parse_label(text: str) -> tuple[str, str]:

@@ -1,0 +1,91 @@
+"""The command line: ``kernel-sandbox``, also ``jupyter sandbox``. Shows results on a terminal, as Docker does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from kernel_sandbox.commands import Context, invoke
+from kernel_sandbox.commands.results import Download, Foreground, Logs, Result
+from kernel_sandbox.engine import Engine
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.runtime.frames import Frame, Kind
+
+_PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PATIENCE = 3
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        result = invoke(arguments, Context(Engine.open_single_threaded))
+        return _show(result)
+    except SandboxError as error:
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(error: SandboxError) -> None:
+    print(f"kernel-sandbox: {error}", file=sys.stderr)
+
+
+def _show(result: Result) -> int:
+    match result:
+        case Foreground():
+            return _foreground(result)
+        case Logs():
+            for frame in result.frames:
+                _write(frame)
+        case Download():
+            result.write(sys.stdout.fileno())
+        case _:
+            text = result.text()
+            if text:
+                print(text, flush=True)
+    for error in result.errors:
+        _complain(error)
+    return 1 if result.errors else 0
+
+
+def _foreground(result: Foreground) -> int:
+    """Show the container's output, pass signals and input on, and return its exit code."""
+    with result.attachment as attachment:
+        received = 0
+
+        def proxy(number: int, _: FrameType | None) -> None:
+            nonlocal received
+            received += 1
+            if received > _PATIENCE:
+                raise KeyboardInterrupt
+            attachment.signal(number)
+
+        for number in _PROXIED:
+            signal.signal(number, proxy)
+        for frame in attachment.output(sys.stdin.fileno() if result.interactive else None):
+            _write(frame)
+        assert attachment.ending is not None
+        return attachment.ending.exit_code
+
+
+def _write(frame: Frame) -> None:
+    descriptor = 2 if frame.kind is Kind.STDERR else 1
+    rest = memoryview(frame.payload)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The container of one kernel, with its directory of sockets: made, started again and again, and removed.
+
+The root filesystem outlives a restart of the kernel and goes with its shutdown. What a killed server could not
+remove, the next kernel on the same store does: a lock file beside the directory tells whether its owner lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from kernel_sandbox.engine import Engine, locks
+from kernel_sandbox.engine.attachment import Attachment
+from kernel_sandbox.errors import Conflict, NotFound, SandboxError
+from kernel_sandbox.jupyter import init, plan
+from kernel_sandbox.jupyter.plan import Connection, KernelSettings
+
+_PREFIX = "kernel-"
+_LOCK = ".lock"
+_MONITOR_SECONDS = 5.0
+
+
+class KernelContainer:
+    """A kernel's container before, between and after its runs. Leaving it as a context manager removes everything."""
+
+    def __init__(self, engine: Engine) -> None:
+        engine.paths.ensure_run()
+        _sweep(engine)
+        self._engine = engine
+        self.name = _PREFIX + secrets.token_hex(4)
+        self._directory = os.path.join(engine.paths.run, self.name)
+        self.socket_prefix = plan.socket_prefix(self._directory)
+        lock = locks.take(self._directory + _LOCK)
+        if lock is None:
+            raise Conflict(f"another kernel is called {self.name}: try again")
+        self._lock: int | None = lock
+        self._id = ""
+        os.makedirs(os.path.join(self._directory, plan.SOCKETS), mode=0o700)
+        os.chmod(self._directory, 0o700)
+        shutil.copyfile(init.__file__, os.path.join(self._directory, plan.INIT))
+
+    def __enter__(self) -> KernelContainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def start(
+        self,
+        settings: KernelSettings,
+        connection: Connection,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        cwd: str,
+    ) -> Attachment:
+        """Start the kernel, in the root filesystem it had before where there was one.
+
+        Raises what ``Containers.create`` and ``start`` raise.
+        """
+        with open(os.path.join(self._directory, plan.CONNECTION_FILE), "wb") as file:
+            file.write(msgspec.json.encode(connection.inside()))
+        if not self._id:
+            wanted = plan.container_options(settings, self.name, self._directory, arguments, environment, cwd)
+            self._id = self._engine.containers.create(wanted).id
+            assert self._lock is not None
+            os.write(self._lock, self._id.encode())
+        self._await_last_monitor()
+        return self._engine.containers.start(self._id, foreground=True)
+
+    def _await_last_monitor(self) -> None:
+        """The monitor of the run before tells the end of its container a moment before it has itself ended."""
+        runtime_directory = self._engine.paths.container(self._id).run
+        deadline = time.monotonic() + _MONITOR_SECONDS
+        while os.path.exists(runtime_directory) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def remove(self) -> None:
+        """Remove the container, a running one too, and its directory. Removing twice does no harm."""
+        if self._lock is None:
+            return
+        _remove(self._engine, self._directory, self._id)
+        os.close(self._lock)
+        self._lock = None
+
+
+def _sweep(engine: Engine) -> None:
+    """Remove what is left of kernels whose owner was killed."""
+    for name in os.listdir(engine.paths.run):
+        path = os.path.join(engine.paths.run, name)
+        if not name.startswith(_PREFIX) or not name.endswith(_LOCK) or locks.is_held(path):
+            continue
+        lock = locks.take(path)
+        if lock is None:
+            continue
+        with contextlib.closing(os.fdopen(lock)) as file, contextlib.suppress(SandboxError):
+            _remove(engine, path.removesuffix(_LOCK), file.read())
+
+
+def _remove(engine: Engine, directory: str, id_: str) -> None:
+    with contextlib.suppress(NotFound):
+        if id_:
+            engine.containers.remove(id_, force=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(directory + _LOCK)
