@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
-import sys
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -12,7 +10,7 @@ from kernel_sandbox.runtime.frames import Frame, Kind
 
 
 class Streams:
-    """Where a container's output goes: the cell, or memory."""
+    """Where a container's output goes: to the cell, or into memory."""
 
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")
@@ -20,14 +18,6 @@ class Streams:
             Kind.STDOUT: (stdout, decoder(errors="replace")),
             Kind.STDERR: (stderr, decoder(errors="replace")),
         }
-
-    @classmethod
-    def of_the_cell(cls) -> Streams:
-        return cls(sys.stdout, sys.stderr)
-
-    @classmethod
-    def in_memory(cls) -> Streams:
-        return cls(io.StringIO(), io.StringIO())
 
     def copy(self, frames: Iterable[Frame]) -> None:
         """Write every frame's payload; a character cut by the end of a frame waits for its rest."""
@@ -37,7 +27,10 @@ class Streams:
             if previous is not target:
                 self._flush()  # the order of the two streams is the container's
                 previous = target
-            target.write(decoder.decode(frame.payload))
+            text = decoder.decode(frame.payload)
+            target.write(text)
+            if not text.endswith("\n"):
+                target.flush()  # a prompt, or progress
         for target, decoder in self._targets.values():
             target.write(decoder.decode(b"", final=True))
         self._flush()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any, overload
+
+import msgspec
 
 from kernel_sandbox.commands.results import Table
 
@@ -34,7 +35,7 @@ class Row(Mapping[str, str]):
         return getattr(self._item, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *vars(self._item)})
+        return sorted({*super().__dir__(), *dir(self._item)})
 
     def __repr__(self) -> str:
         return repr(self._item)
@@ -72,8 +73,7 @@ class Rows(Sequence[Row]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """What a container wrote, and the status it ended with."""
 
     stdout: str

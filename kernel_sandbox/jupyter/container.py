@@ -11,10 +11,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from kernel_sandbox.bootstrap.plan import python_reference
 from kernel_sandbox.engine import Engine, locks
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
@@ -24,6 +25,17 @@ from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 _PREFIX = "kernel-"
 _LOCK = ".lock"
 _MONITOR_SECONDS = 5.0
+
+
+def ensure_image(engine: Engine, name: str, say: Callable[[str], object]) -> None:
+    """Make the embedded Python image where it is wanted and missing; *say* is told, since that takes seconds."""
+    try:
+        engine.images.find(name)
+    except NotFound:
+        if name != python_reference():
+            raise
+        say(f"Making the image {name} from this machine's Python: this happens once and takes some seconds")
+        engine.images.bootstrap("python")
 
 
 class KernelContainer:
@@ -64,6 +76,7 @@ class KernelContainer:
         Raises what ``Containers.create`` and ``start`` raise.
         """
         with open(os.path.join(self._directory, plan.CONNECTION_FILE), "wb") as file:
+            os.chmod(file.fileno(), 0o600)
             file.write(msgspec.json.encode(connection.inside()))
         if not self._id:
             wanted = plan.container_options(settings, self.name, self._directory, arguments, environment, cwd)
@@ -75,6 +88,8 @@ class KernelContainer:
 
     def _await_last_monitor(self) -> None:
         """The monitor of the run before tells the end of its container a moment before it has itself ended."""
+        if not self._id:
+            return
         runtime_directory = self._engine.paths.container(self._id).run
         deadline = time.monotonic() + _MONITOR_SECONDS
         while os.path.exists(runtime_directory) and time.monotonic() < deadline:
@@ -84,6 +99,7 @@ class KernelContainer:
         """Remove the container, a running one too, and its directory. Removing twice does no harm."""
         if self._lock is None:
             return
+        self._await_last_monitor()
         _remove(self._engine, self._directory, self._id)
         os.close(self._lock)
         self._lock = None

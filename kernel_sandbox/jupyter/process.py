@@ -48,6 +48,10 @@ class KernelProcess:
         """The exit status, 128 + n for signal n; None while the kernel runs."""
         return None if self._ending is None else self._ending.exit_code
 
+    def join(self, seconds: float) -> None:
+        """Until the kernel has ended, or for *seconds*."""
+        self._reader.join(seconds)
+
     def wait(self) -> int:
         """Wait for the end; returns the exit status and hangs up."""
         self._reader.join()

@@ -270,7 +270,8 @@ class _Relay:
         self._listener: socket.socket | None = sessions.listen(socket_path)
         self._watch(self._listener.fileno(), self._accept)
         self._watch(process.pidfd, self._note_exit)
-        self._watch(_termination(), self._hang_up)
+        self._termination = _termination()
+        self._watch(self._termination, self._terminate)
         for descriptor in process.outputs:
             self._watch(descriptor, functools.partial(self._read_output, descriptor))
 
@@ -410,6 +411,10 @@ class _Relay:
         session.close()
         if session.owns_container:
             self._hang_up()
+
+    def _terminate(self) -> None:
+        os.read(self._termination, _CHUNK)
+        self._hang_up()
 
     def _hang_up(self) -> None:
         """End the container: whoever it belongs to has gone, or the machine goes down."""

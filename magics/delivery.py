@@ -1,0 +1,135 @@
+"""From a command's result to the cell: a statement shows it as it comes, an assignment gets it as a value.
+
+========== ============================= ===========================
+result     ``%container …``              ``x = %container …``
+========== ============================= ===========================
+Foreground its output, as it comes       ``Output``
+Logs       its output                    ``Output``
+Table      HTML, or Docker's text table  ``Rows``
+Document   JSON                          the JSON, decoded
+Download   refused                       ``bytes``
+Lines      the lines                     ``str``
+========== ============================= ===========================
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from IPython.display import display
+
+from kernel_sandbox.commands.results import Document, Download, Foreground, Logs, Result, Table
+from kernel_sandbox.errors import SandboxError, UsageError
+from kernel_sandbox.runtime.frames import Frame
+from kernel_sandbox.runtime.monitor import Ending
+from magics.interrupts import Interrupted, escalating
+from magics.streams import Streams
+from magics.values import Output, Rows
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a result needs on its way.
+
+    *kill* sends a signal to a container; *stdin* is the descriptor of a file with the cell's body; *keep* is for an
+    assignment.
+    """
+
+    kill: Callable[[str, int], None]
+    stdin: int
+    keep: bool
+
+    def deliver(self, result: Result) -> tuple[Any, int]:
+        """The magic's value and the exit status. Raises the errors that the result brings along, and Interrupted."""
+        match result:
+            case Foreground():
+                return self._foreground(result)
+            case Logs():
+                return self._copied(result.frames), 0
+            case Download():
+                return self._downloaded(result), 0
+        value = _value(result) if self.keep else _show(result)
+        if result.errors:
+            raise _combined(result.errors)
+        return value, 0
+
+    def _foreground(self, result: Foreground) -> tuple[Output | None, int]:
+        def kill(number: int) -> None:
+            with suppress(SandboxError):  # it has ended by itself
+                self.kill(result.container, number)
+
+        self._hint_at_input(result.interactive)
+        stdin = self.stdin if result.interactive else None
+        with result.attachment as attachment, escalating(kill) as escalation:
+            output = self._copied(attachment.output(stdin))
+        if escalation.has_begun:
+            raise Interrupted("interrupted: the container has ended")
+        assert attachment.ending is not None
+        status = attachment.ending.exit_code
+        if output is not None:
+            return msgspec.structs.replace(output, exit_code=status), status
+        _explain(attachment.ending)
+        return None, status
+
+    def _hint_at_input(self, interactive: bool) -> None:
+        """A cell's body is passed on with ``-i`` only, and ``-i`` reads nothing else."""
+        has_body = os.fstat(self.stdin).st_size > 0
+        if interactive and not has_body:
+            print("standard input is empty: start the cell with %%container and write the input below", file=sys.stderr)
+        if has_body and not interactive:
+            print("the cell's body is not passed on: add -i for that", file=sys.stderr)
+
+    def _copied(self, frames: Iterable[Frame]) -> Output | None:
+        """Show what was written, or keep it."""
+        if not self.keep:
+            Streams(sys.stdout, sys.stderr).copy(frames)
+            return None
+        stdout, stderr = io.StringIO(), io.StringIO()
+        Streams(stdout, stderr).copy(frames)
+        return Output(stdout.getvalue(), stderr.getvalue())
+
+    def _downloaded(self, result: Download) -> bytes:
+        if not self.keep:
+            raise UsageError("this writes bytes: name a file with -o FILE, or keep them: data = %container …")
+        with tempfile.TemporaryFile() as file:
+            result.write(file.fileno())
+            file.seek(0)
+            return file.read()
+
+
+def _explain(ending: Ending) -> None:
+    """A failure says so in one line."""
+    if ending.oom_killed:
+        print(f"container exited with status {ending.exit_code}: it reached its memory limit", file=sys.stderr)
+    elif ending.exit_code:
+        print(f"container exited with status {ending.exit_code}", file=sys.stderr)
+
+
+def _value(result: Result) -> Any:
+    match result:
+        case Table():
+            return Rows(result)
+        case Document():
+            return json.loads(result.json)
+    return result.text()
+
+
+def _show(result: Result) -> None:
+    if isinstance(result, Table):
+        display(Rows(result))
+    elif text := result.text():
+        print(text)
+
+
+def _combined(errors: tuple[SandboxError, ...]) -> SandboxError:
+    """Several failures as one: a line for each."""
+    return SandboxError("\n".join(map(str, errors)))
