@@ -7,12 +7,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from kernel_sandbox.commands import Context, invoke
 from kernel_sandbox.commands.results import Download, Foreground, Logs, Result
-from kernel_sandbox.engine import Engine
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.runtime.frames import Frame, Kind
+
+if TYPE_CHECKING:
+    from kernel_sandbox.engine import Engine
 
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3
@@ -20,13 +23,16 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    """Run one command and exit with its code, at once: tearing the interpreter down takes longer than a container."""
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result = invoke(arguments, Context(Engine.open_single_threaded))
+        result = invoke(arguments, Context(_open_engine))
         return _show(result)
     except SandboxError as error:
         _complain(error)
@@ -36,6 +42,13 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _open_engine() -> Engine:
+    """Imported here, since not every command needs it."""
+    from kernel_sandbox.engine import Engine
+
+    return Engine.open_single_threaded()
 
 
 def _complain(error: SandboxError) -> None:
@@ -57,7 +70,7 @@ def _show(result: Result) -> int:
                 print(text, flush=True)
     for error in result.errors:
         _complain(error)
-    return 1 if result.errors else 0
+    return int(any(error.exit_code for error in result.errors))
 
 
 def _foreground(result: Foreground) -> int:
@@ -74,7 +87,9 @@ def _foreground(result: Foreground) -> int:
 
         for number in _PROXIED:
             signal.signal(number, proxy)
-        for frame in attachment.output(sys.stdin.fileno() if result.interactive else None):
+        if result.interactive and sys.stdin is None:
+            attachment.end_input()
+        for frame in attachment.output(sys.stdin.fileno() if result.interactive and sys.stdin else None):
             _write(frame)
         assert attachment.ending is not None
         return attachment.ending.exit_code

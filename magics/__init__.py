@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from magics.completion import Completion
+from magics.completion import IDENTIFIER, completion
 from magics.magic import ContainerMagic
 from magics.session import Session
 
@@ -25,7 +25,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     session = Session()
     session.start()
     shell.register_magic_function(ContainerMagic(shell, session), "line_cell", _NAME)
-    shell.Completer.custom_matchers.append(Completion(_NAME, session))
+    shell.Completer.custom_matchers.append(completion(_NAME, session))
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -36,5 +36,5 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     for kind in ("line", "cell"):
         del shell.magics_manager.magics[kind][_NAME]
     matchers = shell.Completer.custom_matchers
-    matchers[:] = (each for each in matchers if not isinstance(each, Completion))
+    matchers[:] = (each for each in matchers if getattr(each, "matcher_identifier", "") != IDENTIFIER)
     magic.session.close()

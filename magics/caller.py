@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 
 _ENTRY_POINTS = ("run_line_magic", "run_cell_magic")
-# The second and third are how an interactive statement hands its value to the display hook, before and from Python 3.12.
+# The second and third hand the value of a cell's last line to the display hook: before and from Python 3.12.
 _DROPPED = ("POP_TOP", "PRINT_EXPR", "CALL_INTRINSIC_1")
 
 

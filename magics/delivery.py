@@ -57,10 +57,11 @@ class Delivery:
                 return self._copied(result.frames), 0
             case Download():
                 return self._downloaded(result), 0
-        value = _value(result) if self.keep else _show(result)
+        if not self.keep:
+            _show(result)
         if result.errors:
             raise _combined(result.errors)
-        return value, 0
+        return (_value(result) if self.keep else None), 0
 
     def _foreground(self, result: Foreground) -> tuple[Output | None, int]:
         def kill(number: int) -> None:

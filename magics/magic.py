@@ -7,7 +7,6 @@ it stays in ``_exit_code``, as that of ``!command`` does.
 from __future__ import annotations
 
 import tempfile
-from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -59,21 +58,21 @@ class ContainerMagic:
 
         keep = keeps_value()
         with self._failing_in_one_line(), _standard_input(cell or "") as stdin:
-            arguments = words(line, ChainMap(dict(local_ns or {}), self._variables()))
-            result = invoke(arguments, Context(self.session.engine, stdin))
+            result = invoke(words(line, self._variables(local_ns)), Context(self.session.engine, stdin))
             delivery = Delivery(self.session.engine().containers.kill, stdin, keep)
             value, status = delivery.deliver(result)
             self._set_exit_code(status)
             return value
 
-    def _variables(self) -> dict[str, object]:
-        """The user's own variables, without what IPython keeps beside them (``_``, ``exit``)."""
+    def _variables(self, local_ns: Mapping[str, object] | None) -> Mapping[str, object]:
+        """The caller's variables, without what IPython keeps beside the user's own (``_``, ``exit``)."""
         hidden = self._shell.user_ns_hidden
-        return {
+        own = {
             name: value
             for name, value in self._shell.user_ns.items()
             if not name.startswith("_") and not (name in hidden and hidden[name] is value)
         }
+        return own if local_ns is None or local_ns is self._shell.user_ns else {**own, **local_ns}
 
     @contextmanager
     def _failing_in_one_line(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -13,7 +13,7 @@ from kernel_sandbox.commands.invocation import Command, Context
 from kernel_sandbox.commands.results import Document, Download, Foreground, Lines, Logs, Result, Table
 from kernel_sandbox.engine.download import downloaded
 from kernel_sandbox.engine.inspect import container_document, to_json
-from kernel_sandbox.errors import SandboxError, UsageError
+from kernel_sandbox.errors import NotFound, SandboxError, UsageError
 from kernel_sandbox.spec import units
 from kernel_sandbox.spec.options import parse_signal
 from kernel_sandbox.storage.state import Container, Status
@@ -68,12 +68,17 @@ def _row(context: Context, container: Container) -> ContainerRow:
     return ContainerRow(
         id=container.id,
         image=container.options.image,
-        command=" ".join(context.engine.containers.command(container)),
+        command=_joined(context.engine.containers.command(container)),
         created=f"{_age(now - container.created)} ago",
         status=_status(container, now),
         ports="",
         names=container.name,
     )
+
+
+def _joined(command: tuple[str, ...]) -> str:
+    """The command line as Docker tells it: arguments with spaces in single quotes."""
+    return " ".join((command[0], *(f"'{argument}'" if " " in argument else argument for argument in command[1:])))
 
 
 def _cells(row: ContainerRow, no_trunc: bool) -> tuple[str, ...]:
@@ -151,7 +156,17 @@ def wait(context: Context, containers: tuple[str, ...]) -> Result:
 @click.pass_obj
 def rm(context: Context, force: bool, containers: tuple[str, ...]) -> Result:
     """Remove containers and what they have written."""
-    return each(containers, lambda name: context.engine.containers.remove(name, force))
+    result = each(containers, lambda name: context.engine.containers.remove(name, force))
+    if force:
+        return replace(result, errors=tuple(map(_as_warning, result.errors)))
+    return result
+
+
+def _as_warning(error: SandboxError) -> SandboxError:
+    """With force, what is not there is as good as removed."""
+    if isinstance(error, NotFound):
+        error.exit_code = 0
+    return error
 
 
 @click.command(cls=Command)

@@ -43,7 +43,7 @@ def images(context: Context, all_: bool, quiet: bool, no_trunc: bool, repository
     if repository:
         rows = tuple(row for row in rows if _is_named(row, repository))
     if quiet:
-        return Lines(tuple(dict.fromkeys(_shown_id(row, no_trunc) for row in rows)))
+        return Lines(tuple(_shown_id(row, no_trunc) for row in rows))
     headers = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
     cells = (
         (row.repository, row.tag, _shown_id(row, no_trunc), row.created, units.human_size(row.size)) for row in rows

@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import click
 
 from kernel_sandbox.commands.results import Lines, Result
-from kernel_sandbox.engine import Engine
 from kernel_sandbox.errors import SandboxError, UsageError
+
+if TYPE_CHECKING:
+    from kernel_sandbox.engine import Engine
 
 PROGRAM = "kernel-sandbox"
 _FAILED_TO_RUN = 125
@@ -59,17 +62,20 @@ def _ask_help(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 def _usage_error(error: click.ClickException) -> SandboxError:
-    """click's complaint in one line, in Docker's words where they differ, with the place to look."""
+    """click's complaint in one line, in Docker's words where they differ, with the place to look.
+
+    A wrong flag has exit code 125, a wrong number of arguments 1.
+    """
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    if isinstance(error, click.MissingParameter) and error.param:
-        name = error.param.human_readable_name
-        arguments = UsageError(f"\"{where}\" requires an argument: {name}; see '{where} --help'")
-        arguments.exit_code = 1
-        return arguments
     message = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):
         message = f"unknown flag: {error.option_name}"
-    return UsageError(f"{message}; see '{where} --help'")
+    elif isinstance(error, click.MissingParameter) and error.param:
+        message = f'"{where}" requires an argument: {error.param.human_readable_name}'
+    usage = UsageError(f"{message}; see '{where} --help'")
+    is_flag = isinstance(error, (click.NoSuchOption, click.BadOptionUsage, click.BadParameter))
+    usage.exit_code = 125 if is_flag and not isinstance(error, click.MissingParameter) else 1
+    return usage
 
 
 class Command(click.Command):
@@ -90,10 +96,14 @@ class Command(click.Command):
         return _quiet(super().get_help_option(ctx))
 
 
-class StartingCommand(Command):
-    """``run`` and ``create``: 125 for what fails on our side, else what the command's own start gives."""
+class CreatingCommand(Command):
+    """``create``: flags end at the image's name."""
 
     allow_interspersed_args = False
+
+
+class RunCommand(CreatingCommand):
+    """``run``: 125 for what fails on our side, else what the container's own start gives."""
 
     def exit_code(self, error: SandboxError) -> int:
         return error.exit_code if error.exit_code > 1 else _FAILED_TO_RUN

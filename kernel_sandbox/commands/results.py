@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from kernel_sandbox.engine.attachment import Attachment
-from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.runtime.frames import Frame
+if TYPE_CHECKING:
+    from kernel_sandbox.engine.attachment import Attachment
+    from kernel_sandbox.errors import SandboxError
+    from kernel_sandbox.runtime.frames import Frame
 
 _MINIMUM_WIDTH = 10
 _GAP = 3

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from kernel_sandbox.commands.invocation import Context, StartingCommand
+from kernel_sandbox.commands.invocation import Context, CreatingCommand, RunCommand
 from kernel_sandbox.commands.results import Foreground, Lines, Result
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import options as values
@@ -82,7 +82,7 @@ def _creation_options(command: F) -> F:
     return command
 
 
-@click.command(cls=StartingCommand, context_settings={"help_option_names": ["--help"]})
+@click.command(cls=RunCommand, context_settings={"help_option_names": ["--help"]})
 @click.option("-d", "--detach", is_flag=True, help="Leave it running in the background and print its id.")
 @_creation_options
 @click.pass_obj
@@ -90,18 +90,14 @@ def run(context: Context, /, detach: bool, **flags: Any) -> Result:
     """Make a container from IMAGE and run COMMAND in it."""
     containers = context.engine.containers
     container = containers.create(_options(context, **flags))
-    try:
-        attachment = containers.start(container.id, foreground=not detach)
-    except UsageError:
-        containers.remove(container.id)
-        raise
+    attachment = containers.start(container.id, foreground=not detach)
     if not detach:
         return Foreground(attachment, container.id, container.options.interactive)
     with attachment:
         return Lines((container.id,))
 
 
-@click.command(cls=StartingCommand, context_settings={"help_option_names": ["--help"]})
+@click.command(cls=CreatingCommand, context_settings={"help_option_names": ["--help"]})
 @_creation_options
 @click.pass_obj
 def create(context: Context, /, **flags: Any) -> Result:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 import msgspec
 
 from kernel_sandbox.errors import HostError
-from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
+from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
 from kernel_sandbox.runtime.launcher import Failure
-from kernel_sandbox.runtime.monitor import Ending
 
 _CHUNK = 1 << 16
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import time
@@ -11,17 +10,15 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kernel_sandbox.engine import jobs, locks
+from kernel_sandbox.engine import locks, tasks
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.engine.images import Images, Origin
 from kernel_sandbox.engine.names import random_name
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.engine.supervisor import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, UsageError
 from kernel_sandbox.runtime import log, sessions
-from kernel_sandbox.runtime.frames import Frame
+from kernel_sandbox.runtime.frames import Ending, Frame
 from kernel_sandbox.runtime.launcher import Launcher, call
-from kernel_sandbox.runtime.monitor import Ending
 from kernel_sandbox.spec import bundle, options
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec.image import ContainerConfig
@@ -47,14 +44,14 @@ class Containers:
         image = self._images.find_to_run(wanted.image)
         self._images.unpack(image)
         bundle.command(wanted, self._images.config(image).config)
-        id_ = secrets.token_hex(32)
+        id_ = os.urandom(32).hex()
         if wanted.name:
             return self._state.add_container(id_, wanted.name, image.id, time.time_ns(), wanted)
         return self._create_with_random_name(id_, image, wanted)
 
     def _create_with_random_name(self, id_: str, image: Image, wanted: ContainerOptions) -> Container:
         for attempt in range(_NAME_ATTEMPTS):
-            name = random_name() + (str(secrets.randbelow(1000)) if attempt > 2 else "")
+            name = random_name() + (str(attempt) if attempt > 2 else "")
             try:
                 return self._state.add_container(id_, name, image.id, time.time_ns(), wanted)
             except Conflict:
@@ -70,10 +67,10 @@ class Containers:
         if container.status is Status.RUNNING:
             raise Conflict(f"container {container.name} is running already")
         self._paths.ensure_run()
-        task = Supervision(self._paths.home, self._paths.run, container.id, foreground)
+        task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground)
         ours, theirs = socket.socketpair()
         with theirs:
-            self._launcher.spawn("supervise", jobs.encode(task), (theirs.fileno(),))
+            self._launcher.spawn("supervise", tasks.encode(task), (theirs.fileno(),))
         attachment = Attachment(ours)
         try:
             attachment.await_start()
@@ -119,8 +116,8 @@ class Containers:
         return self._state.container(container.id)
 
     def _call(self, job: str, container: Container) -> bytes:
-        task = jobs.OneContainer(self._paths.home, self._paths.run, container.id)
-        return call(self._launcher, job, jobs.encode(task))
+        task = tasks.OneContainer(self._paths.home, self._paths.run, container.id)
+        return call(self._launcher, job, tasks.encode(task))
 
     def attach(self, key: str) -> Attachment:
         """A connection to a running container. Raises Conflict where it does not run."""
@@ -234,8 +231,8 @@ class Containers:
         container = self.find(key)
         image_layers = self._images.layer_directories(self._images.find(container.image))
         layers = (self._paths.container(container.id).upper, *image_layers)
-        task = jobs.PackRootfs(self._paths.home, self._paths.run, layers)
-        call(self._launcher, "pack_rootfs", jobs.encode(task), (target,))
+        task = tasks.PackRootfs(self._paths.home, self._paths.run, layers)
+        call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
 
     def files(self, container: Container) -> str:
         """The directory of the container's own files: config.json, the log, the writable layer."""

@@ -40,8 +40,9 @@ class Engine:
     def open_single_threaded(cls, home: str | None = None) -> Engine:
         """The engine for a short-lived process with a single thread: it needs no helper."""
         paths = _prepared(home)
-        state = State(paths.database)
-        return cls(paths, state, ForkLauncher(_load_jobs, state.close))
+        launcher = ForkLauncher(_load_jobs)
+        launcher.start()
+        return cls(paths, State(paths.database), launcher)
 
     def __enter__(self) -> Engine:
         return self

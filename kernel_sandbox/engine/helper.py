@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 
@@ -14,7 +13,6 @@ def main() -> None:
     """Serve until the client is gone."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    gc.freeze()
     launcher.serve(control, JOBS)
 
 

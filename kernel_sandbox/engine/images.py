@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kernel_sandbox.bootstrap import busybox, plan
-from kernel_sandbox.bootstrap.fingerprint import fingerprint
-from kernel_sandbox.engine import jobs, locks
+from kernel_sandbox.engine import locks, tasks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import Conflict, NotFound, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
@@ -22,7 +20,7 @@ from kernel_sandbox.spec import reference
 from kernel_sandbox.spec.digest import Digest, chain_ids
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
-from kernel_sandbox.storage.state import Image, Layer, State, Status
+from kernel_sandbox.storage.state import Container, Image, Layer, State, Status
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Images:
         for candidate in (self._by_reference(name), self._by_id(name)):
             if candidate:
                 return candidate
-        raise NotFound(f"No such image: {name}")
+        raise NotFound(f"No such image: {_in_full(name)}")
 
     def _by_reference(self, name: str) -> Image | None:
         try:
@@ -107,11 +105,11 @@ class Images:
         with locks.shared(self._paths.lock):
             for number in missing:
                 layer = image.layers[number]
-                self._call("unpack", jobs.Unpack, layer.blob, diff_ids[number], layer.chain_id)
+                self._call("unpack", tasks.Unpack, layer.blob, diff_ids[number], layer.chain_id)
 
-    def _call(self, job: str, type_: type[jobs.InStore], *arguments: object, descriptors: Sequence[int] = ()) -> bytes:
+    def _call(self, job: str, type_: type[tasks.InStore], *arguments: object, descriptors: Sequence[int] = ()) -> bytes:
         task = type_(self._paths.home, self._paths.run, *arguments)
-        return call(self._launcher, job, jobs.encode(task), descriptors)
+        return call(self._launcher, job, tasks.encode(task), descriptors)
 
     def import_(
         self, source: int, name: str | None, changes: Iterable[str] = (), message: str = "", created_by: str = ""
@@ -121,8 +119,8 @@ class Images:
         config = instructions.apply(documents.ContainerConfig(), changes)
         origin = Origin(created_by, message or "Imported from -")
         with locks.shared(self._paths.lock):
-            answer = self._call("ingest", jobs.InStore, descriptors=(source,))
-            layer = msgspec.msgpack.decode(answer, type=jobs.NewLayer)
+            answer = self._call("ingest", tasks.InStore, descriptors=(source,))
+            layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
             return self._add(None, layer, config, origin, target)
 
     def commit(
@@ -131,8 +129,8 @@ class Images:
         """Make an image of *base* and what the container with this id has changed."""
         target = _taggable(name)
         with locks.shared(self._paths.lock):
-            answer = self._call("pack_diff", jobs.PackDiff, container)
-            layer = msgspec.msgpack.decode(answer, type=jobs.NewLayer)
+            answer = self._call("pack_diff", tasks.PackDiff, container)
+            layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
             return self._add(base, layer, config, origin, target)
 
     def bootstrap(self, kind: str = "python") -> tuple[Image, bool]:
@@ -146,8 +144,8 @@ class Images:
             if present and present.fingerprint == wanted:
                 return present, False
             with locks.shared(self._paths.lock):
-                answer = self._call("bootstrap", jobs.Bootstrap, kind)
-                made = msgspec.msgpack.decode(answer, type=jobs.NewBase)
+                answer = self._call("bootstrap", tasks.Bootstrap, kind)
+                made = msgspec.msgpack.decode(answer, type=tasks.NewBase)
                 config = documents.ContainerConfig(
                     env=made.env, cmd=made.cmd, working_dir=made.working_dir, labels=dict(made.labels)
                 )
@@ -158,7 +156,7 @@ class Images:
     def _add(
         self,
         base: Image | None,
-        layer: jobs.NewLayer,
+        layer: tasks.NewLayer,
         config: documents.ContainerConfig,
         origin: Origin,
         name: str | None,
@@ -215,11 +213,11 @@ class Images:
         by_name = self._by_reference(name)
         tag = str(reference.parse(name)) if by_name and by_name.id == image.id else None
         with locks.exclusive(self._paths.lock):
-            removed = self._remove(image, tag, force)
+            removed = self._remove(image, name, tag, force)
             self._write_index()
         return removed
 
-    def _remove(self, image: Image, tag: str | None, force: bool) -> Removed:
+    def _remove(self, image: Image, name: str, tag: str | None, force: bool) -> Removed:
         users = self._state.containers_of_image(image.id)
         others = tuple(each for each in image.tags if each != tag)
         if tag and others:
@@ -231,19 +229,23 @@ class Images:
                 "image is referenced in multiple repositories"
             )
         if users:
-            return self._remove_used(image, tag, force, users[0].id, any(u.status is Status.RUNNING for u in users))
+            return self._remove_used(image, name, tag, force, users)
         return self._delete(image)
 
-    def _remove_used(self, image: Image, tag: str | None, force: bool, user: str, running: bool) -> Removed:
+    def _remove_used(
+        self, image: Image, name: str, tag: str | None, force: bool, users: Sequence[Container]
+    ) -> Removed:
         """A container keeps its image; with force a last name goes all the same."""
+        user = users[0].id
         if tag and force:
             self._state.untag(tag)
             return Removed(untagged=(_familiar(tag),))
         if tag:
             raise Conflict(
-                f'conflict: unable to remove repository reference "{_familiar(tag)}" (must force) - '
+                f'conflict: unable to remove repository reference "{name}" (must force) - '
                 f"container {user[:12]} is using its referenced image {image.id.hex[:12]}"
             )
+        running = any(each.status is Status.RUNNING for each in users)
         must, state = ("cannot", "running") if running else ("must", "stopped")
         raise Conflict(
             f"conflict: unable to delete {image.id.hex[:12]} ({must} be forced) - "
@@ -256,7 +258,7 @@ class Images:
         unused = self._state.unused_layers(image.layers)
         trees = tuple(self._paths.layer(layer.chain_id) for layer in unused)
         if trees:
-            self._call("remove_trees", jobs.Trees, trees)
+            self._call("remove_trees", tasks.Trees, trees)
         blobs = {image.id, image.manifest, *(layer.blob for layer in image.layers)}
         for blob in sorted(blob for blob in blobs if not self._state.uses_blob(blob)):
             self._layout.remove(blob)
@@ -324,12 +326,23 @@ def _taggable(name: str | None) -> str | None:
     return str(parsed)
 
 
+def _in_full(name: str) -> str:
+    """A name as Docker repeats it, with the tag that it stands for."""
+    try:
+        return reference.parse(name).familiar()
+    except UsageError:
+        return name
+
+
 def _familiar(name: str) -> str:
     return reference.parse(name).familiar()
 
 
 def _bootstrap_inputs(kind: str) -> tuple[str, str]:
     """The canonical name of an embedded image and what tells its inputs from others."""
+    from kernel_sandbox.bootstrap import busybox, plan
+    from kernel_sandbox.bootstrap.fingerprint import fingerprint
+
     if kind == "busybox":
         return str(reference.parse(plan.BUSYBOX_REFERENCE)), busybox.fingerprint()
     if kind == "python":

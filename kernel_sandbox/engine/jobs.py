@@ -16,12 +16,22 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from kernel_sandbox.bootstrap import archive, plan
-from kernel_sandbox.bootstrap.busybox import static_binary
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container
 from kernel_sandbox.engine.supervisor import supervise
+from kernel_sandbox.engine.tasks import (
+    Bootstrap,
+    InStore,
+    NewBase,
+    NewLayer,
+    OneContainer,
+    PackDiff,
+    PackRootfs,
+    Trees,
+    Unpack,
+    encode,
+)
 from kernel_sandbox.errors import Conflict, CorruptContent, NotFound
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.launcher import Job
@@ -35,80 +45,6 @@ from kernel_sandbox.storage.staging import Staging, store_errors
 from kernel_sandbox.storage.unpack import unpack_layer
 
 _CHUNK = 1 << 20
-
-
-class NewLayer(msgspec.Struct, frozen=True):
-    """A layer that has been stored: its compressed blob, the digest of its archive, the bytes it unpacks to."""
-
-    blob: str
-    blob_size: int
-    diff_id: str
-    size: int
-
-
-class NewBase(msgspec.Struct, frozen=True):
-    """The layer of an embedded image, and what the image says of itself; *created* in nanoseconds."""
-
-    layer: NewLayer
-    env: tuple[str, ...]
-    cmd: tuple[str, ...]
-    working_dir: str
-    labels: tuple[tuple[str, str], ...]
-    created: int
-
-
-class InStore(msgspec.Struct, frozen=True):
-    """The store a job works in."""
-
-    home: str
-    run: str
-
-    @property
-    def paths(self) -> Paths:
-        return Paths(self.home, self.run)
-
-
-class Unpack(InStore, frozen=True):
-    """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*."""
-
-    blob: str
-    diff_id: str
-    chain_id: str
-
-
-class PackDiff(InStore, frozen=True):
-    """Store what the container has changed as a layer."""
-
-    container: str
-
-
-class PackRootfs(InStore, frozen=True):
-    """Write the merged *layers*, topmost first, to the second descriptor."""
-
-    layers: tuple[str, ...]
-
-
-class Bootstrap(InStore, frozen=True):
-    """Store the root filesystem of an embedded image, ``python`` or ``busybox``."""
-
-    kind: str
-
-
-class Trees(InStore, frozen=True):
-    """Remove these trees of the store."""
-
-    trees: tuple[str, ...]
-
-
-class OneContainer(InStore, frozen=True):
-    """Something about one container."""
-
-    container: str
-
-
-def encode(value: object) -> bytes:
-    """A job's argument or result as bytes; digests are strings in it."""
-    return msgspec.msgpack.encode(value, enc_hook=str)
 
 
 A = TypeVar("A", bound=InStore)
@@ -183,7 +119,7 @@ def _ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
         os.chmod(root, 0o755)
         unpack_layer(_Tee(open_compressed(raw), sink), root, _ownership())  # type: ignore[arg-type]
         diff_id = sink.finish()
-        size = tree.tree_usage(root)
+        size = tree.files_size(root)
         _settle(root, paths.layer(Digest(diff_id)))
         stored = blob.commit()
     return NewLayer(stored.digest, stored.size, diff_id, size)
@@ -207,14 +143,14 @@ def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
     paths = task.paths
     target = paths.layer(Digest(task.chain_id))
     if os.path.isdir(target):
-        return tree.tree_usage(target)
+        return tree.files_size(target)
     layout = ImageLayout(paths.oci, Staging(paths.staging))
     with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
         os.chmod(root, 0o755)
         archive_ = _Hashed(open_compressed(blob))
         unpack_layer(archive_, root, _ownership())  # type: ignore[arg-type]
         archive_.check(task.diff_id)
-        size = tree.tree_usage(root)
+        size = tree.files_size(root)
         _settle(root, target)
     return size
 
@@ -243,7 +179,7 @@ def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
             pack_diff(upper, sink, _ownership())
         diff_id = sink.finish()
         stored = blob.commit()
-    size = tree.tree_usage(upper) if os.path.isdir(upper) else 0
+    size = tree.files_size(upper) if os.path.isdir(upper) else 0
     return NewLayer(stored.digest, stored.size, diff_id, size)
 
 
@@ -253,6 +189,9 @@ def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
 
 
 def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
+    from kernel_sandbox.bootstrap import archive, plan
+    from kernel_sandbox.bootstrap.busybox import static_binary
+
     rootfs = plan.plan_busybox(static_binary()) if task.kind == "busybox" else plan.plan_python()
     with _new_blob(task.paths) as (blob, sink):
         archive.write(rootfs, sink)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 _ADJECTIVES = """
     able agile bold brave bright calm clever cool cosmic crisp curious daring eager early easy epic exact fair
@@ -20,4 +20,8 @@ _PEOPLE = """
 
 def random_name() -> str:
     """For example ``calm_lamport``."""
-    return f"{secrets.choice(_ADJECTIVES.split())}_{secrets.choice(_PEOPLE.split())}"
+    return f"{_any(_ADJECTIVES.split())}_{_any(_PEOPLE.split())}"
+
+
+def _any(words: list[str]) -> str:
+    return words[int.from_bytes(os.urandom(4)) % len(words)]

@@ -16,8 +16,10 @@ import msgspec
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import ContainerPaths, Paths
 from kernel_sandbox.engine.removal import remove_container, remove_tree
+from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.runtime import ids, monitor, seccomp, sessions
+from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import bundle, image, runtime
 from kernel_sandbox.spec.options import Bind, Network
@@ -27,15 +29,6 @@ from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging, store_errors
 
 _MAX_ACCOUNTS = 1 << 20
-
-
-class Supervision(msgspec.Struct, frozen=True):
-    """What to supervise. A *foreground* container ends when the client that asked for it goes away."""
-
-    home: str
-    run: str
-    container: str
-    foreground: bool
 
 
 def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
@@ -221,7 +214,7 @@ class _Journal:
     def started(self, running: monitor.Running) -> None:
         self._state.set_running(self._container.id, running.pid, running.start_time, running.cgroups, time.time_ns())
 
-    def exited(self, ending: monitor.Ending) -> None:
+    def exited(self, ending: Ending) -> None:
         if self._container.options.remove:
             remove_container(self._paths, self._state, self._container)
         else:

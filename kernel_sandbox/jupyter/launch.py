@@ -23,7 +23,7 @@ from kernel_sandbox.jupyter.container import KernelContainer, ensure_image
 from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 from kernel_sandbox.jupyter.process import KernelProcess
 from kernel_sandbox.jupyter.relay import relaying
-from kernel_sandbox.runtime.monitor import Ending
+from kernel_sandbox.runtime.frames import Ending
 
 _WATCH_SECONDS = 0.5
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)

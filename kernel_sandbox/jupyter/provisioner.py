@@ -23,7 +23,7 @@ from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.jupyter.container import KernelContainer, ensure_image
 from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 from kernel_sandbox.jupyter.process import KernelProcess
-from kernel_sandbox.runtime.monitor import Ending
+from kernel_sandbox.runtime.frames import Ending
 
 
 class KernelStartError(SandboxError, HTTPError):

@@ -46,6 +46,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PIDFD = 0x00001000
+CLONE_INTO_CGROUP = 0x200000000
 SIGCHLD = 17
 
 MS_RDONLY = 1
@@ -110,14 +111,15 @@ def _path(path: str | bytes) -> bytes:
     return os.fsencode(path)
 
 
-def clone3(flags: int, child: Callable[[], None]) -> tuple[int, int]:
+def clone3(flags: int, child: Callable[[], None], cgroup: int | None = None) -> tuple[int, int]:
     """clone3(2) in the manner of fork(2): *child* runs in a new process and never returns here.
 
     Returns the child's process id and a pidfd. The calling process must have one thread only. The child ends
-    with status 125 should *child* come back or raise.
+    with status 125 should *child* come back or raise. *cgroup* is a descriptor of the v2 group to start in.
     """
     pidfd = ctypes.c_int(-1)
-    arguments = struct.pack("=11Q", flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, SIGCHLD, *[0] * 6)
+    flags |= CLONE_PIDFD | (0 if cgroup is None else CLONE_INTO_CGROUP)
+    arguments = struct.pack("=11Q", flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, *[0] * 5, cgroup or 0)
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = _libc_locked.syscall(ctypes.c_long(_NR_CLONE3), arguments, ctypes.c_size_t(len(arguments)))
     if pid == 0:

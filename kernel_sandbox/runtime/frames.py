@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
+
 _HEADER = struct.Struct(">B3xIQ")
 HEADER_SIZE = _HEADER.size
 MAX_PAYLOAD = 1 << 20
@@ -43,6 +45,13 @@ class Frame:
 
     def encode(self) -> bytes:
         return _HEADER.pack(self.kind, len(self.payload), self.time) + self.payload
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What an EXITED frame carries: how the first process ended, its status or 128 + n for signal n."""
+
+    exit_code: int
+    oom_killed: bool
 
 
 class Decoder:

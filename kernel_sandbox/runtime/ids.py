@@ -124,10 +124,10 @@ def _map_with_helper(helper: str, pid: int, mappings: IdMap) -> None:
         )
 
 
-def clone(flags: int, child: Callable[[], None]) -> tuple[int, int]:
+def clone(flags: int, child: Callable[[], None], cgroup: int | None = None) -> tuple[int, int]:
     """``syscalls.clone3`` with a new user namespace, with advice where the machine refuses one."""
     try:
-        return syscalls.clone3(flags | syscalls.CLONE_NEWUSER, child)
+        return syscalls.clone3(flags | syscalls.CLONE_NEWUSER, child, cgroup)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOSPC, errno.ENOSYS, errno.EUSERS):
             raise HostError(f"cannot make a user namespace: {error.strerror}: {_userns_advice()}") from error

@@ -29,6 +29,10 @@ GO = b"go"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x1 | 0x40
 _MAX_TREES = 250
+_MAYBE_IGNORED = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD, signal.SIGXFSZ,
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -104,7 +108,7 @@ def _set_up(plan: FirstProcess, descriptors: list[int]) -> None:
 
 def _reset_signals() -> None:
     """What Python and the monitor ignore would stay ignored in the command (signal(7))."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    for number in _MAYBE_IGNORED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -150,8 +154,15 @@ def _enter_directory(process: Process) -> None:
         os.fchdir(syscalls.openat2(syscalls.AT_FDCWD, process.cwd, os.O_PATH | os.O_DIRECTORY, resolve=resolve))
     except OSError as error:
         raise ContainerStartError(
-            f"cannot use {process.cwd!r} as the working directory: {error.strerror}", _invocation_code(error)
+            f"cannot use {process.cwd!r} as the working directory: {_reason(error)}",
+            126 if error.errno == errno.EACCES else 125,
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    """makedirs(3) meets a file as something that exists already."""
+    number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
+    return os.strerror(number or 0).lower()
 
 
 def _confine(process: Process, seccomp: bytes | None) -> None:

@@ -13,12 +13,11 @@ import gc
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
 
@@ -26,6 +25,9 @@ from kernel_sandbox import errors
 from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
+
+if TYPE_CHECKING:
+    import subprocess
 
 _MAX_MESSAGE = 1 << 17
 _MAX_DESCRIPTORS = 16
@@ -84,35 +86,11 @@ class Launcher(Protocol):
         """Start no more."""
 
 
-class ForkLauncher:
-    """For a process with a single thread, such as the command line: forks the job itself.
+class _HelperLauncher:
+    """Feeds a helper, which is started when it is first needed, and again should it have died."""
 
-    *load_jobs* is called when the first job is started; *before_fork* lets go of what must not be carried along.
-    """
-
-    def __init__(self, load_jobs: Callable[[], Mapping[str, Job]], before_fork: Callable[[], None]) -> None:
-        self._load_jobs = load_jobs
-        self._before_fork = before_fork
-
-    def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
-        jobs = self._load_jobs()
-        self._before_fork()
-        if os.fork() == 0:
-            gc.freeze()
-            _close_all_but(descriptors)
-            run_job(jobs[job], argument, tuple(descriptors))
-
-    def close(self) -> None:
-        """Nothing is kept."""
-
-
-class WarmLauncher:
-    """For a notebook: the helper is started in the background, and again should it have died."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     def start(self) -> None:
@@ -129,18 +107,16 @@ class WarmLauncher:
                 self._disconnect()
                 socket.send_fds(self._connected(), [message], descriptors)
 
-    def _connected(self) -> socket.socket:
-        if self._control is None or self._process is None or self._process.poll() is not None:
+    def close(self) -> None:
+        """Let the helper go; it ends by itself."""
+        with self._lock:
             self._disconnect()
+
+    def _connected(self) -> socket.socket:
+        if self._control is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", self._module, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                )
+                self._start_helper(theirs, ours)
             self._control = ours
         return self._control
 
@@ -148,19 +124,62 @@ class WarmLauncher:
         if self._control is not None:
             self._control.close()
             self._control = None
+
+    def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class ForkLauncher(_HelperLauncher):
+    """For a process with a single thread, such as the command line: the helper is a fork of it.
+
+    To be started before anything is open that must not be carried along. *load_jobs* runs in the helper.
+    """
+
+    def __init__(self, load_jobs: Callable[[], Mapping[str, Job]]) -> None:
+        super().__init__()
+        self._load_jobs = load_jobs
+
+    def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
+        if os.fork() == 0:
+            try:
+                ours.close()
+                serve(control, self._load_jobs())
+            finally:
+                os._exit(0)
+
+
+class WarmLauncher(_HelperLauncher):
+    """For a notebook, whose threads forbid a fork: the helper is a program of its own, the Python *module*."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__()
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
+        import subprocess
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module, str(control.fileno())],
+            pass_fds=[control.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def _disconnect(self) -> None:
+        super()._disconnect()
         if self._process is not None:
             self._process.wait()
             self._process = None
-
-    def close(self) -> None:
-        """Let the helper go; it ends by itself."""
-        with self._lock:
-            self._disconnect()
 
 
 def serve(control: socket.socket, jobs: Mapping[str, Job]) -> None:
     """The helper's life: fork a process for each request until the client is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.disable()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_DESCRIPTORS)
         if not message:
@@ -173,15 +192,6 @@ def serve(control: socket.socket, jobs: Mapping[str, Job]) -> None:
             os.close(descriptor)
 
 
-def _close_all_but(kept: Sequence[int]) -> None:
-    """The client's own descriptors must not live on in a process that may outlive it."""
-    first = 3
-    for descriptor in sorted(kept):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-
-
 def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn:
     """Be the job's process: answer with its result or its failure, and end."""
 
@@ -190,6 +200,7 @@ def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn
 
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if job.inside_store_namespace:
             ids.run_inside_store_namespace(work)
         else:

@@ -24,7 +24,7 @@ from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import ids, init, rootfs, sessions
 from kernel_sandbox.runtime.cgroups import Cgroup, hierarchies
-from kernel_sandbox.runtime.frames import Frame, Kind
+from kernel_sandbox.runtime.frames import Ending, Frame, Kind
 from kernel_sandbox.runtime.log import LogWriter
 from kernel_sandbox.spec import mounts
 from kernel_sandbox.spec.runtime import Spec
@@ -48,13 +48,6 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     start_time: int
     cgroups: tuple[str, ...]
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How a container's first process ended: its status, 128 + n for signal n."""
-
-    exit_code: int
-    oom_killed: bool
 
 
 class Journal(Protocol):
@@ -212,17 +205,19 @@ def _first_process(container: Container, stdio: tuple[int, int, int]) -> init.Fi
 def _clone(plan: init.FirstProcess, container: Container, cgroup: Cgroup) -> tuple[int, int]:
     """The first process, once it has become the command. Raises ContainerStartError where it cannot."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def child() -> None:
-        ours.close()
-        init.become(plan, theirs)
-
     flags = sum(flag for name, flag in _NAMESPACES.items() if plan.spec.linux.unshares(name))
-    pid, pidfd = ids.clone(flags, child)
+    with cgroup.entrances() as entrances:
+
+        def child() -> None:
+            ours.close()
+            entrances.enter()
+            init.become(plan, theirs)
+
+        pid, pidfd = ids.clone(flags, child, entrances.unified)
     theirs.close()
     try:
         with ours:
-            _prepare(pid, container, cgroup, ours)
+            _prepare(pid, container, ours)
             if answer := ours.recv(_CHUNK):
                 failure = msgspec.msgpack.decode(answer, type=init.Failure)
                 raise ContainerStartError(failure.message, failure.exit_code)
@@ -235,10 +230,9 @@ def _clone(plan: init.FirstProcess, container: Container, cgroup: Cgroup) -> tup
     return pid, pidfd
 
 
-def _prepare(pid: int, container: Container, cgroup: Cgroup, channel: socket.socket) -> None:
+def _prepare(pid: int, container: Container, channel: socket.socket) -> None:
     """What only a process outside can do for the new namespaces, and then the word to go."""
     ids.write_maps(pid, container.maps)
-    cgroup.add(pid)
     descriptors: list[int] = []
     try:
         if container.privileged:

@@ -163,9 +163,8 @@ class _Builder:
             case mounts.DeviceNode(target):
                 name = os.path.basename(target)
                 _attach(self._devices[name], self._file(target))
-            case mounts.SymbolicLink(target, content):
-                with self._parent(target) as parent:
-                    os.symlink(content, os.path.basename(target), dir_fd=parent)
+            case mounts.SymbolicLink(target, content, may_dangle):
+                self._link(target, content, may_dangle)
             case mounts.KernelParameter(target, value):
                 self._set_parameter(target, value)
             case mounts.Mask(target):
@@ -217,6 +216,16 @@ class _Builder:
             syscalls.mount_setattr(tree, attributes, syscalls.AT_RECURSIVE)
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         _attach(tree, self._made_directory(target) if is_directory else self._file(target))
+
+    def _link(self, target: str, content: str, may_dangle: bool) -> None:
+        if not may_dangle and not self._exists(content):
+            return
+        with self._parent(target) as parent:
+            os.symlink(content, os.path.basename(target), dir_fd=parent)
+
+    def _exists(self, path: str) -> bool:
+        with self._existing(path) as place:
+            return place is not None
 
     def _control_groups(self, target: str, attributes: int) -> None:
         if not self._cgroup_mounts:

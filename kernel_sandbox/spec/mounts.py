@@ -63,10 +63,11 @@ class DeviceNode:
 
 @dataclass(frozen=True)
 class SymbolicLink:
-    """A link that /dev is expected to have."""
+    """A link that /dev is expected to have, some only where there is what it leads to."""
 
     target: str
     content: str
+    may_dangle: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,5 +123,7 @@ def _filesystem_options(options: tuple[str, ...]) -> tuple[tuple[str, str | None
 
 def _devices() -> list[MountOp]:
     nodes: list[MountOp] = [DeviceNode(f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
-    links: list[MountOp] = [SymbolicLink(f"/dev/{name}", content) for name, content in _DEV_LINKS]
+    links: list[MountOp] = [
+        SymbolicLink(f"/dev/{name}", content, content != "/proc/kcore") for name, content in _DEV_LINKS
+    ]
     return nodes + links

@@ -72,8 +72,8 @@ def checked_name(name: str) -> str:
 
 
 def checked_hostname(name: str) -> str:
-    """A host name that the kernel takes (hostname(7): 64 bytes of letters, digits, dots and hyphens)."""
-    if len(name) > 64 or not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?", name):
+    """A host name that the kernel takes: at most 64 bytes (sethostname(2)). Raises UsageError."""
+    if len(name.encode()) > 64 or not name.isprintable():
         raise UsageError(f"invalid hostname format: {name}")
     return name
 

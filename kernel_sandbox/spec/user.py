@@ -11,7 +11,10 @@ _LAST_ID = 2**31 - 1
 
 @dataclass(frozen=True)
 class Identity:
-    """Numeric ids inside the container, and the home directory that passwd(5) gives."""
+    """Numeric ids inside the container, and the home directory that passwd(5) gives.
+
+    The additional groups hold the primary one too, so that a program cannot shed what a file denies to it.
+    """
 
     uid: int
     gid: int
@@ -36,8 +39,8 @@ def identify(user: str, passwd: str, group: str) -> Identity:
     wanted_user, colon, wanted_group = user.partition(":")
     account = _account(wanted_user or "0", passwd)
     gid = _group_id(wanted_group, group) if colon and wanted_group else account.gid
-    additional = () if colon and wanted_group else _memberships(account.name, group)
-    return Identity(account.uid, gid, additional, account.home)
+    others = () if colon and wanted_group else _memberships(account.name, group)
+    return Identity(account.uid, gid, tuple(dict.fromkeys((gid, *others))), account.home)
 
 
 def _account(wanted: str, passwd: str) -> _Account:

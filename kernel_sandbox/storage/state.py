@@ -142,12 +142,6 @@ class State:
             self._migrate(connection)
             return connection
 
-    def close(self) -> None:
-        """Let go of this thread's connection until it is needed again: SQLite allows none to be open at a fork(2)."""
-        if getattr(self._local, "pid", None) == os.getpid():
-            self._local.connection.close()
-            del self._local.pid
-
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if _version(connection) == _VERSION:
             return

@@ -64,30 +64,31 @@ def unless_gone() -> Iterator[None]:
             raise
 
 
-def tree_usage(path: str | os.PathLike[str]) -> int:
-    """Return the disk space a tree takes, in bytes, as ``du`` does: blocks, and a file of many names once."""
+def files_size(path: str | os.PathLike[str]) -> int:
+    """Return the bytes that a tree's regular files hold, a file of many names once: the size Docker gives a layer."""
     total = 0
     linked: set[tuple[int, int]] = set()
     with opened(path) as root:
         pending = [b""]
         while pending:
             directory = pending.pop()
-            with unless_gone(), opened_beneath(root, directory) as fd:
-                total += os.fstat(fd).st_blocks * 512
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(os.path.join(directory, os.fsencode(entry.name)))
-                            continue
+            with unless_gone(), opened_beneath(root, directory) as fd, os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(os.path.join(directory, os.fsencode(entry.name)))
+                    elif entry.is_file(follow_symlinks=False):
                         with unless_gone():
-                            status = entry.stat(follow_symlinks=False)
-                            identity = (status.st_dev, status.st_ino)
-                            if status.st_nlink > 1 and identity in linked:
-                                continue
-                            if status.st_nlink > 1:
-                                linked.add(identity)
-                            total += status.st_blocks * 512
+                            total += _size_once(entry.stat(follow_symlinks=False), linked)
     return total
+
+
+def _size_once(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
+    identity = (status.st_dev, status.st_ino)
+    if identity in linked:
+        return 0
+    if status.st_nlink > 1:
+        linked.add(identity)
+    return status.st_size
 
 
 @dataclass(slots=True)

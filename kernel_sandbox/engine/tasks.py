@@ -1,0 +1,93 @@
+"""What a client asks of a job, and what it gets: the values that cross between their processes.
+
+Light on purpose: the command line imports this, and the jobs themselves only in the process that does them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel_sandbox.engine.paths import Paths
+
+
+class NewLayer(msgspec.Struct, frozen=True):
+    """A layer that has been stored: its compressed blob, the digest of its archive, the bytes it unpacks to."""
+
+    blob: str
+    blob_size: int
+    diff_id: str
+    size: int
+
+
+class NewBase(msgspec.Struct, frozen=True):
+    """The layer of an embedded image, and what the image says of itself; *created* in nanoseconds."""
+
+    layer: NewLayer
+    env: tuple[str, ...]
+    cmd: tuple[str, ...]
+    working_dir: str
+    labels: tuple[tuple[str, str], ...]
+    created: int
+
+
+class InStore(msgspec.Struct, frozen=True):
+    """The store a job works in."""
+
+    home: str
+    run: str
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.home, self.run)
+
+
+class Unpack(InStore, frozen=True):
+    """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*."""
+
+    blob: str
+    diff_id: str
+    chain_id: str
+
+
+class PackDiff(InStore, frozen=True):
+    """Store what the container has changed as a layer."""
+
+    container: str
+
+
+class PackRootfs(InStore, frozen=True):
+    """Write the merged *layers*, topmost first, to the second descriptor."""
+
+    layers: tuple[str, ...]
+
+
+class Bootstrap(InStore, frozen=True):
+    """Store the root filesystem of an embedded image, ``python`` or ``busybox``."""
+
+    kind: str
+
+
+class Trees(InStore, frozen=True):
+    """Remove these trees of the store."""
+
+    trees: tuple[str, ...]
+
+
+class OneContainer(InStore, frozen=True):
+    """Something about one container."""
+
+    container: str
+
+
+def encode(value: object) -> bytes:
+    """A job's argument or result as bytes; digests are strings in it."""
+    return msgspec.msgpack.encode(value, enc_hook=str)
+
+
+class Supervision(msgspec.Struct, frozen=True):
+    """What to supervise. A *foreground* container ends when the client that asked for it goes away."""
+
+    home: str
+    run: str
+    container: str
+    foreground: bool
