@@ -19,6 +19,7 @@ $(VENV)/bin/pip:
 # One stamp for each extra that is installed; a changed pyproject.toml installs again.
 $(VENV)/.with-%: pyproject.toml $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(VENV)/bin/python -m compileall -q kernel_sandbox magics
 	@touch $@
 
 lint: $(VENV)/.with-test

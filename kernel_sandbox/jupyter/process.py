@@ -12,8 +12,7 @@ from typing import IO
 
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.runtime.frames import Kind
-from kernel_sandbox.runtime.frames import Ending
+from kernel_sandbox.runtime.frames import Ending, Kind
 
 Redirection = int | IO[bytes] | IO[str] | None
 _LOST = Ending(exit_code=128 + signal.SIGKILL, oom_killed=False)

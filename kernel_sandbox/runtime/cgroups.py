@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kernel_sandbox.errors import HostError
+from kernel_sandbox.runtime import systemd
 from kernel_sandbox.spec import resources as plan
 from kernel_sandbox.spec.runtime import Resources
 
@@ -71,6 +72,9 @@ def _write(path: str, value: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, value.encode())
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(descriptor)
 
@@ -210,8 +214,7 @@ def _make(parent: str, name: str, controllers: Iterable[str] = ()) -> str:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(parent)
-            for controller in controllers:
-                _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+            _enable(parent, controllers)
             os.mkdir(path)
         except FileNotFoundError:
             if attempt == _ATTEMPTS - 1:
@@ -227,32 +230,46 @@ def _make_v2(where: Hierarchies, container_id: str, controllers: set[str], privi
         raise HostError(
             f"cannot limit {', '.join(missing or sorted(controllers))}: this kernel offers no such controller"
         )
-    base = where.unified if privileged else _delegated(where.unified, controllers)
+    wanted = sorted(controllers)
     try:
-        for controller in sorted(controllers):
-            _write(f"{base}/cgroup.subtree_control", f"+{controller}")
-        return _make(f"{base}/{PARENT}", container_id, sorted(controllers))
+        if not privileged and systemd.is_reachable():
+            scope = systemd.move_into_own_scope(f"{PARENT}-{container_id[:12]}.scope", where.unified)
+            return _beside_own_process(scope, wanted)
+        base = where.unified if privileged else _delegated(where.unified, controllers)
+        _enable(base, wanted)
+        return _make(f"{base}/{PARENT}", container_id, wanted)
     except OSError as error:
-        raise HostError(
-            f"cannot limit {', '.join(sorted(controllers))}: no control group can be made in {base}: {error.strerror}"
-        ) from error
+        raise HostError(f"cannot limit {', '.join(wanted)}: {error.filename}: {error.strerror}") from error
+
+
+def _beside_own_process(scope: str, controllers: Iterable[str]) -> str:
+    """A group in the scope that this process was moved into; v2 allows processes in leaves alone."""
+    for name in ("monitor", "container"):
+        os.mkdir(f"{scope}/{name}")
+    _write(f"{scope}/monitor/cgroup.procs", "0")
+    _enable(scope, controllers)
+    return f"{scope}/container"
+
+
+def _enable(group: str, controllers: Iterable[str]) -> None:
+    for controller in controllers:
+        _write(f"{group}/cgroup.subtree_control", f"+{controller}")
 
 
 def _delegated(unified: str, controllers: set[str]) -> str:
     """The topmost group above this process that the user owns (cgroup-v2.rst, Delegation)."""
     own = next((line[3:].strip() for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
-    group = f"{unified}{own}".rstrip("/")
-    candidates = []
+    group, found = f"{unified}{own}".rstrip("/"), None
     while len(group) > len(unified):
-        if os.access(f"{group}/cgroup.subtree_control", os.W_OK) and os.access(f"{group}/cgroup.procs", os.W_OK):
-            candidates.append(group)
+        if all(os.access(f"{group}/{file}", os.W_OK) for file in ("cgroup.procs", "cgroup.subtree_control")):
+            found = group
         group = os.path.dirname(group)
-    if not candidates or not controllers <= _controllers(candidates[-1]):
+    if found is None or not controllers <= _controllers(found):
         raise HostError(
-            f"cannot limit {', '.join(sorted(controllers))}: this user has no control group with them: log in through "
-            "systemd with Delegate=yes, or start from `systemd-run --user --scope -p Delegate=yes`"
+            f"cannot limit {', '.join(sorted(controllers))}: no control group with them is delegated to this user: "
+            "log in through systemd, or run without the limit, or as root"
         )
-    return candidates[-1]
+    return found
 
 
 def _directory(made: Iterable[str], where: Hierarchies, setting: plan.Setting) -> str:

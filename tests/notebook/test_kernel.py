@@ -3,19 +3,16 @@
 import os
 import re
 import threading
-from collections.abc import Callable
 from importlib.metadata import files
 from pathlib import Path
 
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
-from support.kernels import KERNEL, Kernel, kernel
+from support.kernels import KERNEL, Kernel, kernel, remains
 from support.store import Store
 from support.waiting import wait_until
 
 from kernel_sandbox.errors import SandboxError
-
-Remains = Callable[[], list[str]]
 
 pytestmark = pytest.mark.usefixtures("python_image")
 
@@ -108,7 +105,7 @@ def test_orphans_are_reaped(shared: Kernel) -> None:
 
 
 @pytest.mark.parametrize("now", [False, True])
-def test_a_restart_keeps_the_files_and_forgets_the_variables(now: bool, remains: Remains) -> None:
+def test_a_restart_keeps_the_files_and_forgets_the_variables(now: bool) -> None:
     with kernel() as running:
         running.run("x = 1; open('/root/kept', 'w').write('kept')")
         running.restart(now)
@@ -122,12 +119,12 @@ def test_two_kernels_do_not_see_each_other(shared: Kernel) -> None:
         assert other.run("!ps").count("ipykernel_launcher -f") == 1
 
 
-def test_shutdown_leaves_nothing_and_may_come_twice(remains: Remains) -> None:
-    before = set(remains())
+def test_shutdown_leaves_nothing_and_may_come_twice() -> None:
+    before = remains()
     with kernel() as running:
-        assert set(remains()) - before
+        assert remains() - before
         running.run("import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
-    assert not set(remains()) - before
+    assert not remains() - before
     running.manager.cleanup_resources()
     assert not running.manager.is_alive()
 
@@ -153,14 +150,14 @@ def test_a_memory_limit_is_kept_and_its_victim_is_named_or_it_is_refused(caplog:
     ],
 )
 def test_a_kernel_that_cannot_start_says_why_in_one_line_and_leaves_nothing(
-    settings: dict[str, object], reason: str, remains: Remains
+    settings: dict[str, object], reason: str
 ) -> None:
-    before = set(remains())
+    before = remains()
     with pytest.raises(SandboxError) as failure, kernel(**settings):
         pass
     assert reason in str(failure.value)
     assert "\n" not in str(failure.value)
-    assert wait_until(lambda: not set(remains()) - before, timeout=5)
+    assert wait_until(lambda: not remains() - before, timeout=5)
 
 
 def test_a_commit_of_a_kernels_container_makes_an_image(shared_store: Store) -> None:

@@ -1,5 +1,6 @@
-"""A sandboxed kernel and its client, for tests that talk to one."""
+"""A sandboxed kernel and its client, for tests that talk to one, and what kernels leave behind."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from traitlets.config import Config
+
+from kernel_sandbox.engine.paths import Paths
 
 KERNEL = "python3-sandbox"
 READY = 60.0
@@ -58,3 +61,10 @@ def kernel(**settings: Any) -> Iterator[Kernel]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
+
+
+def remains() -> set[str]:
+    """The containers of the store that is in use, running or not, and its files of running ones."""
+    paths = Paths.of()
+    containers = os.listdir(os.path.join(paths.home, "containers"))
+    return {*containers, *(os.listdir(paths.run) if os.path.isdir(paths.run) else ())}
