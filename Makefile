@@ -16,8 +16,8 @@ $(VENV)/bin/pip:
 	  { echo "$(PYTHON) has no venv module: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 
-# One stamp for each extra that is installed; a changed pyproject.toml installs again.
-$(VENV)/.with-%: pyproject.toml $(VENV)/bin/pip
+# One stamp for each extra that is installed; a changed pyproject.toml or kernelspec, which is copied, installs again.
+$(VENV)/.with-%: pyproject.toml $(wildcard jupyter-config/kernels/*/*) $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(VENV)/bin/python -m compileall -q kernel_sandbox magics
 	@touch $@

@@ -29,8 +29,7 @@ from IPython.display import display
 
 from kernel_sandbox.commands.results import Document, Download, Foreground, Logs, Result, Table
 from kernel_sandbox.errors import SandboxError, UsageError
-from kernel_sandbox.runtime.frames import Frame
-from kernel_sandbox.runtime.monitor import Ending
+from kernel_sandbox.runtime.frames import Ending, Frame
 from magics.interrupts import Interrupted, escalating
 from magics.streams import Streams
 from magics.values import Output, Rows

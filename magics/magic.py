@@ -58,7 +58,9 @@ class ContainerMagic:
 
         keep = keeps_value()
         with self._failing_in_one_line(), _standard_input(cell or "") as stdin:
-            result = invoke(words(line, self._variables(local_ns)), Context(self.session.engine, stdin))
+            result = invoke(
+                words(line, self._variables(local_ns)), Context(self.session.engine, stdin, program="%container")
+            )
             delivery = Delivery(self.session.engine().containers.kill, stdin, keep)
             value, status = delivery.deliver(result)
             self._set_exit_code(status)

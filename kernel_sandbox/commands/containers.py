@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import click
 
-from kernel_sandbox.commands.invocation import Command, Context
+from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Document, Download, Foreground, Lines, Logs, Result, Table
 from kernel_sandbox.engine.download import downloaded
 from kernel_sandbox.engine.inspect import container_document, to_json
@@ -82,9 +82,10 @@ def _joined(command: tuple[str, ...]) -> str:
 
 
 def _cells(row: ContainerRow, no_trunc: bool) -> tuple[str, ...]:
-    quoted = '"' + row.command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if not no_trunc and len(quoted) > _SHORT_COMMAND:
-        quoted = quoted[: _SHORT_COMMAND - 2] + '…"'
+    command = row.command
+    if not no_trunc and len(command) > _SHORT_COMMAND:
+        command = command[: _SHORT_COMMAND - 1] + "…"
+    quoted = '"' + command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     id_ = row.id if no_trunc else row.id[:_SHORT_ID]
     return (id_, row.image, quoted, row.created, row.status, row.ports, row.names)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import click
 
+from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.containers import inspected
-from kernel_sandbox.commands.invocation import Command, Context
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.inspect import container_document, image_document
 from kernel_sandbox.errors import NotFound, SandboxError

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from kernel_sandbox.commands.invocation import Context, CreatingCommand, RunCommand
+from kernel_sandbox.commands.command import Context, CreatingCommand, RunCommand
 from kernel_sandbox.commands.results import Foreground, Lines, Result
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import options as values

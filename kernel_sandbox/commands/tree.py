@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kernel_sandbox.commands import containers, images, run
-from kernel_sandbox.commands.invocation import Group
+from kernel_sandbox.commands.command import Group
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -19,7 +19,7 @@ from kernel_sandbox.errors import Conflict, NotFound, UsageError
 from kernel_sandbox.runtime import log, sessions
 from kernel_sandbox.runtime.frames import Ending, Frame
 from kernel_sandbox.runtime.launcher import Launcher, call
-from kernel_sandbox.spec import bundle, options
+from kernel_sandbox.spec import bundle, capabilities, options
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.spec.options import ContainerOptions
@@ -254,6 +254,7 @@ def _check(wanted: ContainerOptions) -> None:
         checked_memory(wanted.memory)
     if wanted.workdir and not wanted.workdir.startswith("/"):
         raise UsageError(f"the working directory '{wanted.workdir}' is invalid, it needs to be an absolute path")
+    capabilities.resolve(wanted.cap_add, wanted.cap_drop)
     for bind in wanted.binds:
         if not os.path.exists(bind.source):
             raise UsageError(f"cannot mount {bind.source}: no such file or directory on the host")

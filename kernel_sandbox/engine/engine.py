@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from kernel_sandbox.engine.containers import Containers
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.runtime import interpreter
 from kernel_sandbox.runtime.launcher import ForkLauncher, Job, Launcher, WarmLauncher
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
@@ -38,9 +39,9 @@ class Engine:
 
     @classmethod
     def open_single_threaded(cls, home: str | None = None) -> Engine:
-        """The engine for a short-lived process with a single thread: it needs no helper."""
+        """The engine for a short-lived process with a single thread: its helper is a fork where that is safe."""
         paths = _prepared(home)
-        launcher = ForkLauncher(_load_jobs)
+        launcher = WarmLauncher(_HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
         launcher.start()
         return cls(paths, State(paths.database), launcher)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ import msgspec
 
 from kernel_sandbox.engine import locks, tasks
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import Conflict, NotFound, UsageError
+from kernel_sandbox.errors import Conflict, NotFound, SandboxError, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec import image as documents
@@ -48,6 +49,7 @@ class Images:
         self._state = state
         self._launcher = launcher
         self._layout = ImageLayout(paths.oci, Staging(paths.staging))
+        self._configs: dict[Digest, documents.ImageConfig] = {}
 
     def list(self) -> tuple[Image, ...]:
         """Every image, newest first."""
@@ -88,7 +90,9 @@ class Images:
 
     def config(self, image: Image) -> documents.ImageConfig:
         """The image's configuration document."""
-        return documents.decode(documents.ImageConfig, self._layout.read(image.id))
+        if image.id not in self._configs:
+            self._configs[image.id] = documents.decode(documents.ImageConfig, self._layout.read(image.id))
+        return self._configs[image.id]
 
     def layer_directories(self, image: Image) -> tuple[str, ...]:
         """Where the image's layers are unpacked, topmost first, and the layer of mount points below them."""
@@ -118,7 +122,7 @@ class Images:
         target = _taggable(name)
         config = instructions.apply(documents.ContainerConfig(), changes)
         origin = Origin(created_by, message or "Imported from -")
-        with locks.shared(self._paths.lock):
+        with self._adding():
             answer = self._call("ingest", tasks.InStore, descriptors=(source,))
             layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
             return self._add(None, layer, config, origin, target)
@@ -128,7 +132,7 @@ class Images:
     ) -> Image:
         """Make an image of *base* and what the container with this id has changed."""
         target = _taggable(name)
-        with locks.shared(self._paths.lock):
+        with self._adding():
             answer = self._call("pack_diff", tasks.PackDiff, container)
             layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
             return self._add(base, layer, config, origin, target)
@@ -143,7 +147,7 @@ class Images:
             present = self._state.image_by_tag(name)
             if present and present.fingerprint == wanted:
                 return present, False
-            with locks.shared(self._paths.lock):
+            with self._adding():
                 answer = self._call("bootstrap", tasks.Bootstrap, kind)
                 made = msgspec.msgpack.decode(answer, type=tasks.NewBase)
                 config = documents.ContainerConfig(
@@ -256,16 +260,37 @@ class Images:
         """Forget the image, then its content as far as no other image has it."""
         self._state.remove_image(image.id)
         unused = self._state.unused_layers(image.layers)
-        trees = tuple(self._paths.layer(layer.chain_id) for layer in unused)
-        if trees:
-            self._call("remove_trees", tasks.Trees, trees)
-        blobs = {image.id, image.manifest, *(layer.blob for layer in image.layers)}
-        for blob in sorted(blob for blob in blobs if not self._state.uses_blob(blob)):
-            self._layout.remove(blob)
+        self._collect()
         return Removed(
             untagged=tuple(_familiar(tag) for tag in image.tags),
             deleted=(image.id, *(layer.chain_id for layer in reversed(unused))),
         )
+
+    def _collect(self) -> None:
+        """Remove every layer and blob that no image has; the caller holds the store's lock alone."""
+        images = self._state.images()
+        kept = {layer.chain_id.hex for image in images for layer in image.layers}
+        directory = os.path.join(self._paths.home, "layers")
+        trees = tuple(os.path.join(directory, name) for name in os.listdir(directory) if name not in kept)
+        if trees:
+            self._call("remove_trees", tasks.Trees, trees)
+        needed = {
+            blob for image in images for blob in (image.id, image.manifest, *(each.blob for each in image.layers))
+        }
+        for blob in self._layout.digests():
+            if blob not in needed:
+                self._layout.remove(blob)
+
+    @contextlib.contextmanager
+    def _adding(self) -> Iterator[None]:
+        """Around the making of an image: what it leaves is all needed, or gone."""
+        try:
+            with locks.shared(self._paths.lock):
+                yield
+        except BaseException:
+            with locks.exclusive(self._paths.lock), contextlib.suppress(SandboxError):
+                self._collect()
+            raise
 
     def _write_index(self) -> None:
         """The layout's index.json names what the database names."""

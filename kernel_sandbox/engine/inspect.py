@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kernel_sandbox.spec import reference
+from kernel_sandbox.spec import capabilities, reference
 from kernel_sandbox.spec.image import ContainerConfig, encode
 from kernel_sandbox.spec.options import Bind
 from kernel_sandbox.storage.state import Container, Image, Status
@@ -191,8 +191,8 @@ def _host_config(container: Container) -> HostConfig:
         binds=tuple(f"{bind.source}:{bind.target}{':ro' if bind.readonly else ''}" for bind in options.binds) or None,
         network_mode=options.network.value,
         auto_remove=options.remove,
-        cap_add=options.cap_add or None,
-        cap_drop=options.cap_drop or None,
+        cap_add=capabilities.normalized(options.cap_add, "CapAdd") or None,
+        cap_drop=capabilities.normalized(options.cap_drop, "CapDrop") or None,
         security_opt=tuple(security) or None,
         readonly_rootfs=options.readonly,
         memory=memory,

@@ -108,7 +108,7 @@ class _Tee:
 
 @contextlib.contextmanager
 def _new_blob(paths: Paths) -> Iterator[tuple[BlobWriter, _LayerSink]]:
-    with ImageLayout(paths.oci, Staging(paths.staging)).writer() as blob:
+    with ImageLayout(paths.oci, _staging(paths)).writer() as blob:
         yield blob, _LayerSink(blob)
 
 
@@ -126,7 +126,11 @@ def _ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
 
 
 def _staging(paths: Paths) -> Staging:
-    return Staging(paths.staging, remove_tree=tree.remove_tree)
+    """The place for half-made things, without those that a killed process has left."""
+    staging = Staging(paths.staging, remove_tree=tree.remove_tree)
+    for path in staging.abandoned():
+        tree.remove_tree(path)
+    return staging
 
 
 def _settle(root: str, target: str) -> None:
@@ -212,7 +216,6 @@ def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] 
     """The container with its lock held; None where a monitor has it. Raises NotFound."""
     files = task.paths.container(task.container)
     task.paths.ensure_run()
-    os.makedirs(files.run, mode=0o700, exist_ok=True)
     lock = locks.take(files.lock)
     if lock is None:
         yield None
@@ -224,11 +227,7 @@ def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] 
             raise NotFound(f"No such container: {task.container}")
         yield database, found
     finally:
-        for leftover in (files.socket, files.lock):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(leftover)
-        with contextlib.suppress(OSError):
-            os.rmdir(files.run)
+        task.paths.drop_run(task.container)
         os.close(lock)
 
 

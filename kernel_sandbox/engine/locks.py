@@ -42,18 +42,34 @@ def _held(path: str, operation: int) -> Iterator[None]:
 def take(path: str) -> int | None:
     """A descriptor that holds the lock file *path* alone until it is closed; None while another has it.
 
-    Whoever only looks (``is_held``) is waited for.
+    Whoever only looks (``is_held``) is waited for. The file's holder may remove it together with its directory.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(_ATTEMPTS):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_PAUSE)
-        else:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        if _is_locked(descriptor) and _is_still_there(descriptor, path):
             return descriptor
-    os.close(descriptor)
+        os.close(descriptor)
+        time.sleep(_PAUSE)
     return None
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still_there(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: str) -> bool:

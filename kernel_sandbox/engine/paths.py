@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -69,6 +70,16 @@ class Paths:
             for name in ("layers", "containers", "cache"):
                 os.makedirs(os.path.join(self.home, name), exist_ok=True)
             _make_skeleton(self.skeleton)
+
+    def drop_run(self, id_: str) -> None:
+        """Remove a container's runtime directory, and those above it that are empty then."""
+        files = self.container(id_)
+        with contextlib.suppress(OSError):
+            for leftover in (files.socket, files.lock):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(leftover)
+            for directory in (files.run, self.run, os.path.dirname(self.run)):
+                os.rmdir(directory)
 
     def ensure_run(self) -> None:
         """Make the directory of sockets and locks. Raises HostError where another user holds the place."""

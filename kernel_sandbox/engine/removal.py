@@ -31,7 +31,7 @@ def end_processes(container: state.Container) -> None:
     if container.pid and monitor.start_time(container.pid) == container.pid_start:
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(container.pid)
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            monitor.send_signal(container.pid, pidfd, signal.SIGKILL)
             monitor.wait_for_end(pidfd)
             os.close(pidfd)
     Cgroup(container.cgroups).remove()

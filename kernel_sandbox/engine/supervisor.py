@@ -14,7 +14,7 @@ import time
 import msgspec
 
 from kernel_sandbox.engine import locks
-from kernel_sandbox.engine.paths import ContainerPaths, Paths
+from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
@@ -37,7 +37,7 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     monitor.detach()
     supervisor = _Supervisor(Paths(task.home, task.run), task.container)
     client = socket.socket(fileno=os.dup(descriptors[0]))
-    with _Place(supervisor.paths, supervisor.files) as place:
+    with _Place(supervisor.paths, task.container) as place:
         supervisor.run(place, sessions.Session(client, owns_container=task.foreground))
     return b""
 
@@ -45,13 +45,14 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
 class _Place:
     """The container's runtime directory and lock: whoever holds it is the only monitor."""
 
-    def __init__(self, paths: Paths, files: ContainerPaths) -> None:
+    def __init__(self, paths: Paths, id_: str) -> None:
+        files = paths.container(id_)
         paths.ensure_run()
-        os.makedirs(files.run, mode=0o700, exist_ok=True)
-        self._files = files
+        self._paths = paths
+        self._id = id_
         self._lock = locks.take(files.lock)
         if self._lock is None:
-            raise Conflict(f"container {os.path.basename(files.home)[:12]} is running already")
+            raise Conflict(f"container {id_[:12]} is running already")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(files.socket)
 
@@ -65,9 +66,7 @@ class _Place:
         """Let the next monitor in, with nothing left in its way."""
         if self._lock is None:
             return
-        with contextlib.suppress(OSError):
-            os.unlink(self._files.lock)
-            os.rmdir(self._files.run)
+        self._paths.drop_run(self._id)
         os.close(self._lock)
         self._lock = None
 

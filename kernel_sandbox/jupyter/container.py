@@ -24,7 +24,7 @@ from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 
 _PREFIX = "kernel-"
 _LOCK = ".lock"
-_MONITOR_SECONDS = 5.0
+_MONITOR_SECONDS = 2.0
 
 
 def ensure_image(engine: Engine, name: str, say: Callable[[str], object]) -> None:
@@ -81,8 +81,6 @@ class KernelContainer:
         if not self._id:
             wanted = plan.container_options(settings, self.name, self._directory, arguments, environment, cwd)
             self._id = self._engine.containers.create(wanted).id
-            assert self._lock is not None
-            os.write(self._lock, self._id.encode())
         self._await_last_monitor()
         return self._engine.containers.start(self._id, foreground=True)
 
@@ -100,7 +98,7 @@ class KernelContainer:
         if self._lock is None:
             return
         self._await_last_monitor()
-        _remove(self._engine, self._directory, self._id)
+        _remove(self._engine, self._directory)
         os.close(self._lock)
         self._lock = None
 
@@ -114,14 +112,18 @@ def _sweep(engine: Engine) -> None:
         lock = locks.take(path)
         if lock is None:
             continue
-        with contextlib.closing(os.fdopen(lock)) as file, contextlib.suppress(SandboxError):
-            _remove(engine, path.removesuffix(_LOCK), file.read())
+        try:
+            _remove(engine, path.removesuffix(_LOCK))
+        except SandboxError:
+            continue  # what cannot be removed now is no reason not to start a kernel
+        finally:
+            os.close(lock)
 
 
-def _remove(engine: Engine, directory: str, id_: str) -> None:
+def _remove(engine: Engine, directory: str) -> None:
+    """Remove the container that is called as its directory is, the directory, and the lock last."""
     with contextlib.suppress(NotFound):
-        if id_:
-            engine.containers.remove(id_, force=True)
+        engine.containers.remove(os.path.basename(directory), force=True)
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(directory + _LOCK)

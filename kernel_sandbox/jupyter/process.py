@@ -53,8 +53,8 @@ class KernelProcess:
 
     def wait(self) -> int:
         """Wait for the end; returns the exit status and hangs up."""
-        self._reader.join()
-        self._attachment.__exit__()
+        with self._attachment:
+            self._reader.join()
         assert self._ending is not None
         return self._ending.exit_code
 
@@ -72,18 +72,15 @@ class KernelProcess:
         self.send_signal(signal.SIGTERM)
 
     def _read(self) -> None:
-        ending = _LOST
         try:
             for frame in self._attachment.output():
                 _write(self._sinks.get(Kind(frame.kind)), frame.payload)
             ending = self._attachment.ending or _LOST
         except (SandboxError, OSError):
             ending = _LOST
-        finally:
-            for sink in set(self._sinks.values()) - {None}:
-                assert sink is not None
-                os.close(sink)
-            self._ending = ending
+        for sink in {sink for sink in self._sinks.values() if sink is not None}:
+            os.close(sink)
+        self._ending = ending
         self._on_end(ending)
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from kernel_sandbox import errors
 from kernel_sandbox.errors import HostError, SandboxError
-from kernel_sandbox.runtime import ids
+from kernel_sandbox.runtime import ids, interpreter
 from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
 
 if TYPE_CHECKING:
@@ -157,11 +157,20 @@ class WarmLauncher(_HelperLauncher):
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
+        with contextlib.ExitStack() as stack:
+            if interpreter.is_exposed():
+                program = stack.enter_context(interpreter.sealed())
+                self._process = self._run(control.fileno(), f"/proc/self/fd/{program}", program)
+            else:
+                self._process = self._run(control.fileno(), sys.executable)
+
+    def _run(self, control: int, program: str, *kept: int) -> subprocess.Popen[bytes]:
         import subprocess
 
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module, str(control.fileno())],
-            pass_fds=[control.fileno()],
+        return subprocess.Popen(
+            [sys.executable, "-m", self._module, str(control)],
+            executable=program,
+            pass_fds=[control, *kept],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -82,6 +82,31 @@ def start_time(pid: int) -> int:
         return 0
 
 
+def send_signal(pid: int, pidfd: int, number: int) -> None:
+    """Send a signal to a container's process; one that has ended needs none.
+
+    A process under a subordinate id takes signals from its own user namespace's root alone. The calling process must
+    have one thread only.
+    """
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        _send_from_inside(pid, pidfd, number)
+
+
+def _send_from_inside(pid: int, pidfd: int, number: int) -> None:
+    helper = os.fork()
+    if helper == 0:
+        try:
+            syscalls.setns(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY), syscalls.CLONE_NEWUSER)
+            signal.pidfd_send_signal(pidfd, number)
+        finally:
+            os._exit(0)
+    os.waitpid(helper, 0)
+
+
 def wait_for_end(pidfd: int, seconds: float = 10.0) -> None:
     """Until the process, which need not be ours, has ended."""
     poll = select.poll()
@@ -143,23 +168,7 @@ class _Process:
 
     def signal(self, number: int) -> None:
         """To the first process, whoever owns it."""
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            self._signal_from_inside(number)
-
-    def _signal_from_inside(self, number: int) -> None:
-        """A process under a subordinate id takes signals from its own user namespace's root alone."""
-        helper = os.fork()
-        if helper == 0:
-            try:
-                syscalls.setns(os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY), syscalls.CLONE_NEWUSER)
-                signal.pidfd_send_signal(self.pidfd, number)
-            finally:
-                os._exit(0)
-        os.waitpid(helper, 0)
+        send_signal(self.pid, self.pidfd, number)
 
     def reap(self) -> int:
         """Its exit status once it has ended, 128 + n for signal n."""

@@ -37,15 +37,16 @@ def resolve(add: Iterable[str] = (), drop: Iterable[str] = ()) -> tuple[str, ...
 
     Raises UsageError for a name no kernel knows.
     """
-    added, dropped = _normalize(add, "CapAdd"), _normalize(drop, "CapDrop")
+    added, dropped = frozenset(normalized(add, "CapAdd")), frozenset(normalized(drop, "CapDrop"))
     if "ALL" in added:
         return tuple(name for name in ALL if name not in dropped)
     kept = frozenset() if "ALL" in dropped else frozenset(DEFAULT) - dropped
     return tuple(name for name in ALL if name in kept | added)
 
 
-def _normalize(names: Iterable[str], option: str) -> frozenset[str]:
-    return frozenset(_normalize_one(name, option) for name in names)
+def normalized(names: Iterable[str], option: str) -> tuple[str, ...]:
+    """The names in full, as the kernel has them; ``ALL`` stays. Raises UsageError, naming the *option*."""
+    return tuple(_normalize_one(name, option) for name in names)
 
 
 def _normalize_one(name: str, option: str) -> str:

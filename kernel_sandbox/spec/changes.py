@@ -19,15 +19,23 @@ _PART = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'|([^"'\\]+)""")
 
 
 def apply(config: ContainerConfig, changes: Iterable[str]) -> ContainerConfig:
-    """*config* with each instruction carried out in turn. Raises UsageError naming a bad instruction."""
+    """*config* with each instruction carried out in turn. Raises UsageError naming a bad instruction.
+
+    An ENTRYPOINT drops the command that was there, unless a CMD came before it.
+    """
+    has_command = False
     for change in changes:
         instruction, _, rest = change.strip().partition(" ")
-        edit = _EDITS.get(instruction.upper())
+        name = instruction.upper()
+        edit = _EDITS.get(name)
         if edit is None:
-            raise UsageError(f"{instruction.upper() or change!r} is not a valid change command")
-        if not rest.strip() and instruction.upper() not in ("CMD", "ENTRYPOINT"):
-            raise UsageError(f"{instruction.upper()} requires at least one argument")
+            raise UsageError(f"{name or change!r} is not a valid change command")
+        if not rest.strip() and name not in ("CMD", "ENTRYPOINT"):
+            raise UsageError(f"{name} requires at least one argument")
         config = edit(config, rest.strip())
+        has_command |= name == "CMD"
+        if name == "ENTRYPOINT" and not has_command:
+            config = msgspec.structs.replace(config, cmd=())
     return config
 
 
@@ -117,6 +125,11 @@ def _setter(field: str) -> Callable[[ContainerConfig, str], ContainerConfig]:
 
 
 def _onbuild(config: ContainerConfig, rest: str) -> ContainerConfig:
+    trigger = rest.partition(" ")[0].upper()
+    if trigger == "ONBUILD":
+        raise UsageError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if trigger in ("FROM", "MAINTAINER"):
+        raise UsageError(f"{trigger} isn't allowed as an ONBUILD trigger")
     return msgspec.structs.replace(config, on_build=(*(config.on_build), rest))
 
 

@@ -95,6 +95,11 @@ class Image(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     tags: tuple[str, ...] = ()
 
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """Every blob that makes the image: configuration, manifest, layers."""
+        return (self.id, self.manifest, *(layer.blob for layer in self.layers))
+
 
 class Container(msgspec.Struct, frozen=True):
     """A container; ``slot`` numbers its id range. What only a running one has is 0 or empty otherwise."""
@@ -249,13 +254,6 @@ class State:
             layer
             for layer in layers
             if not self._rows("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", layer.chain_id)
-        )
-
-    def uses_blob(self, digest: Digest) -> bool:
-        """Whether an image needs this blob."""
-        return bool(
-            self._rows("SELECT 1 FROM image_layers WHERE blob = ? LIMIT 1", digest)
-            or self._rows("SELECT 1 FROM images WHERE id = ? OR manifest = ? LIMIT 1", digest, digest)
         )
 
     # Containers

@@ -1,5 +1,6 @@
 """``commit`` makes an image of what a container has changed, and only of that."""
 
+import hashlib
 import json
 import tarfile
 
@@ -23,8 +24,11 @@ def blob(store, digest: str):
 def manifest(store, reference: str) -> dict:
     """The image's manifest, found through the layout's own index."""
     index = json.loads((store.home / "oci/index.json").read_text())
-    names = {entry["annotations"]["org.opencontainers.image.ref.name"]: entry for entry in index["manifests"]}
-    found = next(entry for name, entry in names.items() if name.endswith(reference))
+    found = next(
+        entry
+        for entry in index["manifests"]
+        if entry.get("annotations", {}).get("org.opencontainers.image.ref.name", "").endswith(reference)
+    )
     return json.loads(blob(store, found["digest"]).read_text())
 
 
@@ -122,8 +126,6 @@ def test_layers_grow_over_generations(cli, shared_store, name, tag):
 
 
 def test_every_blob_is_what_its_name_says(cli, shared_store, name, tag):
-    import hashlib
-
     cli("run", "--name", name, "busybox", "touch", "/x", check=True)
     cli("commit", name, tag, check=True)
     for path in (shared_store.home / "oci/blobs/sha256").iterdir():

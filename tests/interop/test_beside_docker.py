@@ -39,7 +39,7 @@ AGREE = f"""
     run --rm -w / pair ls
     run --rm pair sh -c pwd
     run --rm pair env
-    run --rm -e A=1 -e B= -e A=2 -e C='x y' pair env
+    run --rm -e A=1 -e B= -e A=2 -e C='x y' pair sh -c 'env | sort'
     run --rm -e PATH=/bin -e HOME=/x pair env
     run --rm -e NOT_SET_ANYWHERE pair env
     run --rm -u 1000 pair env
@@ -92,7 +92,7 @@ REFUSED = """
     run --rm -w /etc/passwd pair true         | not a directory
     run --rm -u nobody pair true              | unable to find user nobody: no matching entries in passwd file
     run --rm -u 1000:nogroup pair true        | unable to find group nogroup: no matching entries in group file
-    run --rm -u -5 pair true                  | user
+    run --rm -u -5 pair true                  | uids and gids must be in range
     run --rm --cap-add NOSUCH pair true       | unknown capability: "CAP_NOSUCH"
     run --rm -m 1m pair true                  | Minimum memory limit allowed is 6MB
     run --rm -m bad pair true                 | invalid argument "bad" for "-m, --memory" flag: invalid size: 'bad'
@@ -252,7 +252,6 @@ def test_binary_input_and_output_come_through_unchanged(pair: Pair) -> None:
 def test_a_container_from_its_birth_to_its_end(pair: Pair, named: str) -> None:
     assert pair.agree(f"run --name {named} {IMAGE} sh -c 'echo out; echo err >&2; exit 3'").status == 3
     for line in (
-        f"ps -q --no-trunc -a | {named}".split(" | ")[0],
         f"logs {named}",
         f"wait {named}",
         f"stop {named}",
@@ -287,18 +286,13 @@ def test_a_detached_container_runs_until_it_is_ended(pair: Pair, named: str) -> 
     assert pair.agree(f"rm -f {named}").stdout == f"{named}\n"
 
 
-@pytest.mark.parametrize(("signal", "status"), [("KILL", 137), ("TERM", 143), ("INT", 130)])
-def test_a_signal_ends_the_client_with_128_and_its_number(pair: Pair, named: str, signal: str, status: int) -> None:
-    command = f"run --name {named} {IMAGE} sh -c 'trap \"exit {status}\" TERM INT; sleep 100 & wait'"
-    del command  # both clients are started by hand: see below
-    for cli, popen_prefix in ((pair.docker.cli, pair.docker.prefix), (pair.store.cli, None)):
-        del popen_prefix
-        script = "trap 'exit 143' TERM; trap 'exit 130' INT; echo up; while true; do sleep 0.1; done"
-        extra = ("--network", "none")
-        cli("run", "-d", "--name", named, *extra, IMAGE, "sh", "-c", script, check=True)
-        wait_until(lambda cli=cli: "up" in cli("logs", named).stdout)
-        cli("kill", "-s", signal, named, check=True)
-        assert cli("wait", named).stdout == f"{status}\n"
+@pytest.mark.parametrize("signal", ["TERM", "INT", "USR1", "9"])
+def test_a_signal_reaches_the_command(pair: Pair, named: str, signal: str) -> None:
+    script = "trap 'exit 143' TERM; trap 'exit 130' INT; trap 'exit 5' USR1; echo up; while true; do sleep 0.05; done"
+    pair.agree(f'run -d --name {named} {IMAGE} sh -c "{script}"')
+    wait_until(lambda: all("up" in done.stdout for done in pair.raw(f"logs {named}")), interval=0.2)
+    pair.agree(f"kill -s {signal} {named}")
+    assert pair.agree(f"wait {named}").stdout in ("143\n", "130\n", "5\n", "137\n")
 
 
 def test_ps_has_dockers_table(pair: Pair, named: str) -> None:
@@ -321,9 +315,9 @@ def test_ps_has_dockers_table(pair: Pair, named: str) -> None:
 
 def test_tables_have_dockers_widths(pair: Pair, named: str) -> None:
     pair.raw(f"create --name {named} {IMAGE} true")
-    docker, ours = (outcome.stdout.splitlines()[1] for outcome in pair.raw(f"ps -a --no-trunc {''}"))
+    docker, ours = (done.stdout.splitlines()[1] for done in pair.raw("ps -a --no-trunc"))
     assert len(docker.split("   ")[0]) == len(ours.split("   ")[0]) == 64
-    docker, ours = (outcome.stdout.splitlines()[0] for outcome in pair.raw("images nosuch"))
+    docker, ours = (done.stdout.splitlines()[0] for done in pair.raw("images nosuch"))
     assert ours == docker
 
 
@@ -353,8 +347,7 @@ def test_inspect_of_a_container_is_dockers_document(pair: Pair, named: str) -> N
     )
     docker, ours = pair.documents(f"inspect {named}")
     theirs, own = _paths(docker), _paths(ours)
-    assert set(own) <= set(theirs) | set(_paths(docker | {"Config": docker["Config"]})), set(own) - set(theirs)
-    assert {path: own[path] for path in own} == {path: theirs[path] for path in own}
+    assert own == {path: theirs.get(path) for path in own}
     for part in ("State", "Config", "HostConfig"):
         facts = {key: value for key, value in ours[part].items() if not key.endswith(_OWN_VALUES)}
         assert facts == {key: docker[part][key] for key in facts}, part
@@ -373,7 +366,6 @@ def test_inspect_lists_what_it_finds_and_names_what_it_does_not(pair: Pair, name
 CHANGES = (
     """CMD ["echo", "hi there"]""",
     "CMD echo hi there",
-    "CMD",
     """ENTRYPOINT ["sh", "-c"]""",
     "ENTRYPOINT echo",
     "ENV A=1",

@@ -161,9 +161,13 @@ def test_a_kernel_that_cannot_start_says_why_in_one_line_and_leaves_nothing(
 
 
 def test_a_commit_of_a_kernels_container_makes_an_image(shared_store: Store) -> None:
+    def names() -> set[str]:
+        return set(re.findall(r"kernel-[0-9a-f]+", shared_store.cli("ps", check=True).stdout))
+
+    before = names()
     with kernel() as running:
         running.run("open('/root/made-here', 'w').write('x')")
-        (name,) = re.findall(r"kernel-[0-9a-f]+", shared_store.cli("ps", check=True).stdout)
+        (name,) = names() - before
         shared_store.cli("commit", name, "committed-kernel", check=True)
     try:
         with kernel(image="committed-kernel") as again:

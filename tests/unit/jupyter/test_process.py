@@ -13,8 +13,7 @@ from support.waiting import wait_until
 
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.jupyter.process import KernelProcess
-from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
-from kernel_sandbox.runtime.monitor import Ending
+from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
 
 
 @pytest.fixture

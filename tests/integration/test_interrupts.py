@@ -1,0 +1,69 @@
+"""Signals to a foreground client go to the container; a client that has had enough leaves."""
+
+import signal
+
+import pytest
+from support.waiting import wait_until
+
+READY = "echo ready; while :; do sleep 0.1; done"
+
+
+@pytest.fixture
+def foreground(shared_store, name):
+    """Start a shell script in the foreground and wait until it says ready."""
+    started = []
+
+    def start(script: str, *flags: str):
+        arguments = ("run", "--name", name, *flags, "busybox", "sh", "-c", script)
+        process = shared_store.start(*arguments, start_new_session=True)
+        started.append(process)
+        assert process.stdout.readline() == b"ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_to_the_client_reaches_the_command(foreground, number):
+    process = foreground(f"trap 'echo got it; exit 7' {number.name[3:]}; {READY}", "--rm")
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=15)
+    assert (process.returncode, output, errors) == (7, b"got it\n", b"")
+
+
+def test_a_command_that_dies_of_it_gives_its_status(foreground):
+    process = foreground(f"sh -c '{READY}'; exit $?", "--rm")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=15)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_client_that_is_interrupted_again_and_again_leaves(foreground, shared_store, name):
+    process = foreground(f"trap '' INT; {READY}")
+    for _ in range(5):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with_patience(process)
+    assert process.wait(10) == 130
+    assert b"Traceback" not in process.stderr.read()
+    wait_until(lambda: name not in shared_store.cli("ps").stdout, timeout=10)
+
+
+def with_patience(process) -> None:
+    """Let the client handle a signal before the next one comes: equal ones pending are one (signal(7))."""
+    try:
+        process.wait(0.3)
+    except Exception:
+        return
+
+
+def test_a_terminals_interrupt_ends_an_ordinary_command(foreground):
+    process = foreground(f"trap 'exit 130' INT; {READY}", "--rm")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
