@@ -15,7 +15,7 @@ import msgspec
 
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.engine.removal import remove_container, remove_tree
+from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.runtime import ids, monitor, seccomp, sessions
@@ -35,10 +35,11 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     """The job: run the container to its end. The first descriptor is the client that asked for it."""
     task = msgspec.msgpack.decode(argument, type=Supervision)
     monitor.detach()
-    supervisor = _Supervisor(Paths(task.home, task.run), task.container)
+    paths = Paths(task.home, task.run)
     client = socket.socket(fileno=os.dup(descriptors[0]))
-    with _Place(supervisor.paths, task.container) as place:
-        supervisor.run(place, sessions.Session(client, owns_container=task.foreground))
+    with _Place(paths, task.container) as place:
+        session = sessions.Session(client, owns_container=task.foreground)
+        _Supervisor(paths, task.container, place).run(session)
     return b""
 
 
@@ -72,35 +73,44 @@ class _Place:
 
 
 class _Supervisor:
-    def __init__(self, paths: Paths, id_: str) -> None:
-        self.paths = paths
-        self.files = paths.container(id_)
+    """Turns one container's record into a running process; to be made with its place held."""
+
+    def __init__(self, paths: Paths, id_: str, place: _Place) -> None:
+        self._paths = paths
+        self._files = paths.container(id_)
+        self._place = place
         self._state = state.State(paths.database)
         found = self._state.container(id_)
         if found is None:
             raise NotFound(f"No such container: {id_}")
+        end_processes(found)
         self._container = found
 
-    def run(self, place: _Place, client: sessions.Session) -> None:
-        """Stay with the container until it has ended; *place* is left as soon as that is recorded."""
+    def run(self, client: sessions.Session) -> None:
+        """Stay with the container until it has ended; the place is left as soon as that is recorded."""
         try:
             container = self._prepared()
             if client.owns_container:
-                client.follow(_size(self.files.log))
-            monitor.run(container, _Journal(self.paths, self._state, self._container, place), client)
+                client.follow(_size(self._files.log))
+            journal = _Journal(self._paths, self._state, self._container, self._place)
+            monitor.run(container, journal, client)
         except SandboxError as error:
-            if self._container.options.remove:
-                remove_container(self.paths, self._state, self._container)
-            else:
-                self._state.set_failed(self._container.id, error.exit_code, str(error))
+            self._record_failure(error)
             raise
+
+    def _record_failure(self, error: SandboxError) -> None:
+        if self._container.options.remove:
+            remove_container(self._paths, self._state, self._container)
+            return
+        with contextlib.suppress(NotFound):
+            self._state.set_failed(self._container.id, error.exit_code, str(error))
 
     def _prepared(self) -> monitor.Container:
         """The bundle on disk, and everything that the runtime needs beside it."""
-        with store_errors(self.files.home):
+        with store_errors(self._files.home):
             self._make_directories()
             spec = self._bundle()
-            with open(self.files.config, "wb") as file:
+            with open(self._files.config, "wb") as file:
                 file.write(runtime.encode(spec))
         maps = ids.IdMaps(spec.linux.uid_mappings, spec.linux.gid_mappings)
         own = {bind.target: bind.source for bind in (*self._environment_binds(), *self._container.options.binds)}
@@ -109,26 +119,26 @@ class _Supervisor:
             id=self._container.id,
             spec=spec,
             maps=maps,
-            trees=TreePaths(self._layers(), self.files.writable, own),
-            seccomp=seccomp.compiled(filter_, self.paths.cache) if filter_ else None,
-            log_path=self.files.log,
-            socket_path=self.files.socket,
+            trees=TreePaths(self._layers(), self._files.writable, own),
+            seccomp=seccomp.compiled(filter_, self._paths.cache) if filter_ else None,
+            log_path=self._files.log,
+            socket_path=self._files.socket,
             keeps_stdin=self._container.options.interactive,
             privileged=ids.is_privileged(),
         )
 
     def _make_directories(self) -> None:
         """Made at the first start; overlayfs wants its work directory fresh at each."""
-        os.makedirs(self.files.home, mode=0o700, exist_ok=True)
-        os.makedirs(self.files.upper, exist_ok=True)
-        for directory in (self.files.writable, self.files.upper):
+        os.makedirs(self._files.home, mode=0o700, exist_ok=True)
+        os.makedirs(self._files.upper, exist_ok=True)
+        for directory in (self._files.writable, self._files.upper):
             os.chmod(directory, 0o755)
-        remove_tree(self.files.work)
-        os.mkdir(self.files.work, 0o700)
+        remove_tree(self._files.work)
+        os.mkdir(self._files.work, 0o700)
 
     def _layers(self) -> tuple[str, ...]:
         record = self._image()
-        return (*(self.paths.layer(layer.chain_id) for layer in reversed(record.layers)), self.paths.skeleton)
+        return (*(self._paths.layer(layer.chain_id) for layer in reversed(record.layers)), self._paths.skeleton)
 
     def _image(self) -> state.Image:
         found = self._state.images_by_id(self._container.image.hex)
@@ -138,7 +148,7 @@ class _Supervisor:
 
     def _bundle(self) -> runtime.Spec:
         options = self._container.options
-        layout = ImageLayout(self.paths.oci, Staging(self.paths.staging))
+        layout = ImageLayout(self._paths.oci, Staging(self._paths.staging))
         config = image.decode(image.ImageConfig, layout.read(self._container.image)).config
         maps = ids.container_maps(self._container.slot)
         machine = os.uname()
@@ -153,7 +163,7 @@ class _Supervisor:
         return bundle.make(self._container.id, options, config, self._identity(options.user or config.user), host)
 
     def _identity(self, user: str) -> Identity:
-        layers = (self.files.upper, *self._layers())
+        layers = (self._files.upper, *self._layers())
         accounts = [
             merged.read_file(layers, path, _MAX_ACCOUNTS).decode(errors="replace")
             for path in ("etc/passwd", "etc/group")
@@ -162,7 +172,7 @@ class _Supervisor:
 
     def _environment_binds(self) -> tuple[Bind, ...]:
         names = ("resolv.conf", "hostname", "hosts")
-        return tuple(Bind(self.files.environment_file(name), f"/etc/{name}") for name in names)
+        return tuple(Bind(self._files.environment_file(name), f"/etc/{name}") for name in names)
 
     def _write_environment_files(self, hostname: str) -> None:
         shared = self._container.options.network is Network.HOST
@@ -172,7 +182,7 @@ class _Supervisor:
             "resolv.conf": _host_file("/etc/resolv.conf") if shared else "",
         }
         for name, content in contents.items():
-            with open(self.files.environment_file(name), "w") as file:
+            with open(self._files.environment_file(name), "w") as file:
                 file.write(content)
                 os.chmod(file.fileno(), 0o644)
 

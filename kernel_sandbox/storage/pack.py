@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.storage import ownership as owners
@@ -143,7 +143,7 @@ class _Packer:
         if status.st_nlink > 1:
             first = self._linked.get(identity)
             if first is not None:
-                self._out.write(header(Entry(full, Kind.HARDLINK, mode=status.st_mode & 0o7777, link=first)))
+                self._out.write(header(self._hardlink(parent, name, full, status, first)))
                 return
         if stat.S_ISREG(status.st_mode):
             self._regular(parent, name, full)
@@ -153,6 +153,11 @@ class _Packer:
             self._out.write(header(self._entry(full, status, xattrs, link)))
         if status.st_nlink > 1:
             self._linked[identity] = full
+
+    def _hardlink(self, parent: int, name: bytes, full: bytes, status: os.stat_result, first: bytes) -> Entry:
+        """One more name for a file. It repeats what the file is like: readers set that again after linking."""
+        entry = self._entry(full, status, _xattrs(b"/proc/self/fd/%d/%s" % (parent, name)))
+        return replace(entry, kind=Kind.HARDLINK, size=0, link=first, major=0, minor=0)
 
     def _regular(self, parent: int, name: bytes, full: bytes) -> None:
         with _opened_file(parent, name) as (fd, status):

@@ -303,10 +303,12 @@ class State:
     def _update(self, id_: str, **values: object) -> None:
         assignments = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as connection:
-            connection.execute(
+            changed = connection.execute(
                 f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  our own column names
                 (*values.values(), id_),
             )
+            if changed.rowcount == 0:
+                raise NotFound(f"No such container: {id_}")
 
     def remove_container(self, id_: str) -> None:
         """Forget a container."""

@@ -169,7 +169,10 @@ def helper_of(pid: int) -> int:
     """The warm helper among a process's children."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if parent(int(name)) == pid and b"kernel_sandbox.engine.helper" in open(f"/proc/{name}/cmdline", "rb").read():
+            if (
+                parent(int(name)) == pid
+                and b"kernel_sandbox.engine.helper" in open(f"/proc/{name}/cmdline", "rb").read()
+            ):
                 return int(name)
         except OSError:
             continue
@@ -205,7 +208,7 @@ def test_a_killed_import_leaves_nothing_that_stays(store):
     process.kill()
     process.communicate()
     assert "half" not in store.cli("images").stdout
-    assert store.cli("import", "-", "whole:made", input=bytes(1024)).returncode in (0, 1)
+    assert store.cli("import", "-", "whole:made", input=bytes(1024), text=False).returncode == 0
 
     def stale() -> list:
         return list((store.home / "staging").glob("*"))

@@ -87,7 +87,9 @@ def test_a_volume_over_a_magic_link_is_refused_or_harmless(cli, target, inside):
 @pytest.mark.parametrize("number", range(3, 12))
 def test_a_working_directory_that_is_a_leaked_descriptor_is_refused(cli, number):
     # CVE-2024-21626: a descriptor of the host's, open while the working directory is entered.
-    done = cli("run", "--rm", "-w", f"/proc/self/fd/{number}", "busybox", "sh", "-c", "ls ../../../../root/../etc/shadow")
+    done = cli(
+        "run", "--rm", "-w", f"/proc/self/fd/{number}", "busybox", "sh", "-c", "ls ../../../../root/../etc/shadow"
+    )
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
 

@@ -109,7 +109,9 @@ def test_several_are_removed_at_once_and_failures_told(store, image):
 
 def test_a_layer_goes_with_the_last_image_that_has_it(store, image):
     first = image("first", content="same")
-    store.cli("import", "-c", "ENV A=1", "-", "second", input=tar_of([Entry("file", content="same", mode=0o755)]), text=False)
+    store.cli(
+        "import", "-c", "ENV A=1", "-", "second", input=tar_of([Entry("file", content="same", mode=0o755)]), text=False
+    )
     assert inspected(store, "second")["Id"] != first
     assert stored(store)[0] == 1
     store.cli("rmi", "first", check=True)
@@ -151,7 +153,9 @@ def test_an_ambiguous_start_of_an_id_is_refused(store, image):
 def test_the_layout_lists_what_the_store_has(store, image):
     image("first", "second:v2")
     index = json.loads((store.home / "oci/index.json").read_text())
-    listed = {entry["annotations"]["org.opencontainers.image.ref.name"].rpartition("/")[2] for entry in index["manifests"]}
+    listed = {
+        entry["annotations"]["org.opencontainers.image.ref.name"].rpartition("/")[2] for entry in index["manifests"]
+    }
     assert listed == {"first:latest", "second:v2"}
     for entry in index["manifests"]:
         path = store.home / "oci/blobs" / entry["digest"].replace(":", "/")

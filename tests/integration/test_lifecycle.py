@@ -142,7 +142,7 @@ def test_ps_shows_dockers_columns(cli, name):
     header = cli("ps", "-a").stdout.splitlines()[0]
     assert re.split("  +", header) == ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     cells = re.split("  +", row(cli, name, "-a"))
-    assert cells[1:3] == ["busybox", "\"sh -c 'echo a long …\""]
+    assert cells[1:3] == ["busybox", '"sh -c \'echo a long …"']
     assert "Created" in cells
     assert re.fullmatch("[0-9a-f]{12}", cells[0])
     assert cells[0] in cli("ps", "-aq").stdout.split()

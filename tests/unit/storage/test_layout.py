@@ -141,9 +141,7 @@ def test_stray_files_are_no_blobs(layout: ImageLayout) -> None:
 
 
 def test_the_index_names_manifests(layout: ImageLayout) -> None:
-    manifest = Descriptor(
-        media_type=OCI_MANIFEST, digest=ABSENT, size=5, annotations={REF_NAME: "busybox:latest"}
-    )
+    manifest = Descriptor(media_type=OCI_MANIFEST, digest=ABSENT, size=5, annotations={REF_NAME: "busybox:latest"})
     layout.write_index((manifest,))
     assert layout.read_index().manifests == (manifest,)
 
@@ -283,9 +281,7 @@ def test_a_failed_atomic_write_changes_nothing(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        StoreError, match=r"cannot use .*config.json: no space left on device; free some space"
-    ):
+    with pytest.raises(StoreError, match=r"cannot use .*config.json: no space left on device; free some space"):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["config.json"]

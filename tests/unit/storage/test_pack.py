@@ -39,8 +39,7 @@ def contents(data):
 def layer(world, directory, *entries):
     directory.mkdir(exist_ok=True)
     data = b"".join(
-        header(entry) + content + bytes(-len(content) % 512)
-        for entry, content in ((e, b"x" * e.size) for e in entries)
+        header(entry) + content + bytes(-len(content) % 512) for entry, content in ((e, b"x" * e.size) for e in entries)
     )
     world.run(unpack_layer, io.BytesIO(data + END), directory, world.ownership)
     return directory
@@ -65,7 +64,7 @@ def test_a_layer_comes_back_as_it_went_in(world, directory):
         Entry(b"a/.wh.gone", Kind.FILE, mode=0),
         file(b"a/file", 3, mode=0o6755, uid=1000, gid=5, mtime=7, xattrs=((b"user.x", b"\0\n"),)),
         file(b"a/pi\xffng", xattrs=((b"security.capability", b"\1\0\0\2" + b"\4" + bytes(15)),)),
-        Entry(b"a/zlink", Kind.HARDLINK, mode=0o6755, link=b"a/file"),
+        Entry(b"a/zlink", Kind.HARDLINK, 0o6755, 1000, 5, 7, link=b"a/file", xattrs=((b"user.x", b"\0\n"),)),
         Entry(b"fifo", Kind.FIFO),
         Entry(b"link", Kind.SYMLINK, mode=0o777, link=b"/a/file", mtime=-5),
         Entry(b"null", Kind.CHARACTER, uid=7, major=1, minor=3),
@@ -121,9 +120,7 @@ def test_links_are_never_followed(world, directory, tmp_path):
     (directory / "link").symlink_to(tmp_path / "secret")
     (directory / "tree").symlink_to(tmp_path)
     found = contents(packed(world, pack_diff, directory))
-    assert {name: entry.kind for name, (entry, _) in found.items()} == dict.fromkeys(
-        (b"link", b"tree"), Kind.SYMLINK
-    )
+    assert {name: entry.kind for name, (entry, _) in found.items()} == dict.fromkeys((b"link", b"tree"), Kind.SYMLINK)
 
 
 def test_forged_notes_of_a_container_do_no_harm(world, directory):
@@ -147,9 +144,7 @@ def test_the_merged_view_is_what_overlayfs_shows(world, tmp_path):
         file(b"etc/.wh.gone"), file(b"opaque/.wh..wh..opq"), file(b"opaque/new"), file(b"replaced"),
         folder(b"file/"), file(b".wh.back"),
     )  # fmt: skip
-    top = layer(
-        world, tmp_path / "3", folder(b"etc/"), file(b"etc/passwd", 5), folder(b"back/"), file(b"back/new")
-    )
+    top = layer(world, tmp_path / "3", folder(b"etc/"), file(b"etc/passwd", 5), folder(b"back/"), file(b"back/new"))
     found = contents(packed(world, pack_rootfs, (top, middle, bottom)))
     assert list(found) == [
         b"one", b"replaced", b"two", b"back/", b"back/new", b"etc/", b"etc/passwd", b"file/", b"opaque/", b"opaque/new"
@@ -159,9 +154,7 @@ def test_the_merged_view_is_what_overlayfs_shows(world, tmp_path):
     mount = f"lowerdir={top}:{middle}:{bottom},userxattr"
     script = 'mount -t overlay none -o "$0" "$1" && cd "$1" && find . -mindepth 1'
     (tmp_path / "view").mkdir()
-    seen = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, mount, tmp_path / "view"], capture_output=True
-    )
+    seen = subprocess.run(["unshare", "-rm", "sh", "-c", script, mount, tmp_path / "view"], capture_output=True)
     if seen.returncode:
         pytest.skip(f"overlayfs cannot be mounted here to compare with: {seen.stderr.decode()}")
     assert {b"./" + name.rstrip(b"/") for name in found} == set(seen.stdout.split())

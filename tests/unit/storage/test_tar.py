@@ -78,9 +78,7 @@ def test_sparse_files_of_gnu_tar_are_read(tmp_path, options):
             file.seek(number * 1_000_000)
             file.write(b"%d" % number * 100)
         file.truncate(50_000_000)
-    data = subprocess.run(
-        ["tar", "cSf", "-", *options, "-C", tmp_path, "sparse"], check=True, capture_output=True
-    )
+    data = subprocess.run(["tar", "cSf", "-", *options, "-C", tmp_path, "sparse"], check=True, capture_output=True)
     reader = TarReader(io.BytesIO(data.stdout))
     (entry,) = [(entry, restored(reader, entry)) for entry in reader]
     assert entry[0].name == b"sparse" and len(data.stdout) < 1_000_000
