@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import click
+import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Document, Download, Foreground, Lines, Logs, Result, Table
@@ -159,7 +160,7 @@ def rm(context: Context, force: bool, containers: tuple[str, ...]) -> Result:
     """Remove containers and what they have written."""
     result = each(containers, lambda name: context.engine.containers.remove(name, force))
     if force:
-        return replace(result, errors=tuple(map(_as_warning, result.errors)))
+        return msgspec.structs.replace(result, errors=tuple(map(_as_warning, result.errors)))
     return result
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.attachment import Attachment
@@ -15,19 +16,17 @@ _MINIMUM_WIDTH = 10
 _GAP = 3
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """*errors* are those of single arguments, where the others were carried out."""
 
-    errors: tuple[SandboxError, ...] = field(default=(), kw_only=True)
+    errors: tuple[SandboxError, ...] = ()
 
     def text(self) -> str:
         """As Docker prints it, without the last line's end."""
         return ""
 
 
-@dataclass(frozen=True)
-class Lines(Result):
+class Lines(Result, frozen=True):
     """Lines of text: ids, names, help."""
 
     lines: tuple[str, ...] = ()
@@ -36,8 +35,7 @@ class Lines(Result):
         return "\n".join(self.lines)
 
 
-@dataclass(frozen=True)
-class Table(Result):
+class Table(Result, frozen=True):
     """A table; ``items`` are the objects behind its rows, in the same order."""
 
     headers: tuple[str, ...]
@@ -53,8 +51,7 @@ class Table(Result):
         )
 
 
-@dataclass(frozen=True)
-class Document(Result):
+class Document(Result, frozen=True):
     """JSON, as ``inspect`` writes it."""
 
     json: str
@@ -63,8 +60,7 @@ class Document(Result):
         return self.json
 
 
-@dataclass(frozen=True)
-class Foreground(Result):
+class Foreground(Result, frozen=True):
     """A container that has been started and belongs to the front end: show its output, pass signals on, end with it.
 
     ``interactive``: standard input is to be passed on.
@@ -75,15 +71,13 @@ class Foreground(Result):
     interactive: bool
 
 
-@dataclass(frozen=True)
-class Logs(Result):
+class Logs(Result, frozen=True):
     """Output that was written earlier, or goes on to be."""
 
     frames: Iterator[Frame]
 
 
-@dataclass(frozen=True)
-class Download(Result):
+class Download(Result, frozen=True):
     """Bytes for a descriptor: ``write`` takes it and returns when all is written."""
 
     write: Callable[[int], None]

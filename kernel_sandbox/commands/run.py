@@ -88,6 +88,7 @@ def _creation_options(command: F) -> F:
 @click.pass_obj
 def run(context: Context, /, detach: bool, **flags: Any) -> Result:
     """Make a container from IMAGE and run COMMAND in it."""
+    context.engine.warm_up()
     containers = context.engine.containers
     container = containers.create(_options(context, **flags))
     attachment = containers.start(container.id, foreground=not detach)

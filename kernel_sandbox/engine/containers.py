@@ -229,9 +229,8 @@ class Containers:
     def export(self, key: str, target: int) -> None:
         """Write a container's whole root filesystem as a tar archive to the descriptor *target*."""
         container = self.find(key)
-        image_layers = self._images.layer_directories(self._images.find(container.image))
-        layers = (self._paths.container(container.id).upper, *image_layers)
-        task = tasks.PackRootfs(self._paths.home, self._paths.run, layers)
+        layers = self._images.layer_directories(self._images.find(container.image))
+        task = tasks.PackRootfs(self._paths.home, self._paths.run, container.id, layers)
         call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
 
     def files(self, container: Container) -> str:

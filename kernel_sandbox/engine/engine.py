@@ -34,7 +34,7 @@ class Engine:
         """
         paths = _prepared(home)
         launcher = WarmLauncher(_HELPER)
-        launcher.start()
+        launcher.warm_up()
         return cls(paths, State(paths.database), launcher)
 
     @classmethod
@@ -44,6 +44,10 @@ class Engine:
         launcher = WarmLauncher(_HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
         launcher.start()
         return cls(paths, State(paths.database), launcher)
+
+    def warm_up(self) -> None:
+        """Get ready to start a container soon."""
+        self._launcher.warm_up()
 
     def __enter__(self) -> Engine:
         return self
@@ -57,9 +61,9 @@ class Engine:
 
 
 def _load_jobs() -> Mapping[str, Job]:
-    from kernel_sandbox.engine.jobs import JOBS
+    from kernel_sandbox.engine.jobs import load_jobs
 
-    return JOBS
+    return load_jobs()
 
 
 def _prepared(home: str | None) -> Paths:

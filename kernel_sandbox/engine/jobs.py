@@ -7,11 +7,13 @@ A job gets its argument as a msgpack document and answers with one. Layers are t
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import hashlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeVar
 
 import msgspec
@@ -19,7 +21,7 @@ import msgspec
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container
-from kernel_sandbox.engine.supervisor import supervise
+from kernel_sandbox.engine.supervisor import prepare, supervise
 from kernel_sandbox.engine.tasks import (
     Bootstrap,
     InStore,
@@ -42,6 +44,7 @@ from kernel_sandbox.storage.layout import BlobWriter, ImageLayout
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
 from kernel_sandbox.storage.staging import Staging, store_errors
+from kernel_sandbox.storage.tar import END
 from kernel_sandbox.storage.unpack import unpack_layer
 
 _CHUNK = 1 << 20
@@ -176,20 +179,38 @@ class _Hashed:
             raise CorruptContent(f"a layer is damaged: its content is not {diff_id}")
 
 
+@contextlib.contextmanager
+def _written(task: PackDiff | PackRootfs) -> Iterator[tuple[str, ...]]:
+    """The container's upper directory, kept from being removed; none where it was never started. Raises NotFound."""
+    files = task.paths.container(task.container)
+    if state.State(task.paths.database).container(task.container) is None:
+        raise NotFound(f"No such container: {task.container}")
+    if not os.path.isdir(files.upper):
+        yield ()
+        return
+    try:
+        with locks.shared_directory(files.home):
+            yield (files.upper,)
+    except FileNotFoundError as error:
+        raise NotFound(f"No such container: {task.container}") from error
+
+
 def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
-    upper = task.paths.container(task.container).upper
-    with _new_blob(task.paths) as (blob, sink):
-        if os.path.isdir(upper):
+    with _new_blob(task.paths) as (blob, sink), _written(task) as written:
+        size = 0
+        for upper in written:
             pack_diff(upper, sink, _ownership())
+            size = tree.files_size(upper)
+        if not written:
+            sink.write(END)
         diff_id = sink.finish()
         stored = blob.commit()
-    size = tree.files_size(upper) if os.path.isdir(upper) else 0
     return NewLayer(stored.digest, stored.size, diff_id, size)
 
 
 def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
-    with open(descriptors[1], "wb", buffering=_CHUNK) as out:
-        pack_rootfs([layer for layer in task.layers if os.path.isdir(layer)], out, _ownership())
+    with open(descriptors[1], "wb", buffering=_CHUNK) as out, _written(task) as written:
+        pack_rootfs((*written, *task.layers), out, _ownership())
 
 
 def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
@@ -255,7 +276,7 @@ def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
             database.set_exited(found.id, 137 if same_boot else 255, False, time.time_ns())
 
 
-JOBS = {
+_JOBS = {
     "supervise": Job(supervise, inside_store_namespace=False),
     "remove": Job(_job(OneContainer, _remove), inside_store_namespace=False),
     "mend": Job(_job(OneContainer, _mend), inside_store_namespace=False),
@@ -266,3 +287,11 @@ JOBS = {
     "bootstrap": Job(_job(Bootstrap, _bootstrap)),
     "remove_trees": Job(_job(Trees, _remove_trees)),
 }
+
+
+@functools.cache
+def load_jobs() -> Mapping[str, Job]:
+    """Every job by name; what they all need is worked out once, before the processes that do them are forked."""
+    prepare()
+    gc.freeze()
+    return _JOBS

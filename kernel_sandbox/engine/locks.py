@@ -39,6 +39,32 @@ def _held(path: str, operation: int) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def shared_directory(path: str) -> Iterator[None]:
+    """Keep the directory *path* from being removed. Raises FileNotFoundError where it is gone."""
+    with _held_directory(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def exclusive_directory(path: str) -> Iterator[None]:
+    """Hold the directory *path* alone, to remove it. Raises FileNotFoundError where it is gone."""
+    with _held_directory(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def _held_directory(path: str, operation: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, operation)
+        if not _is_still_there(descriptor, path):
+            raise FileNotFoundError(path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def take(path: str) -> int | None:
     """A descriptor that holds the lock file *path* alone until it is closed; None while another has it.
 

@@ -82,9 +82,14 @@ class Paths:
                 os.rmdir(directory)
 
     def ensure_run(self) -> None:
-        """Make the directory of sockets and locks. Raises HostError where another user holds the place."""
-        os.makedirs(self.run, mode=0o700, exist_ok=True)
-        status = os.lstat(os.path.dirname(self.run))
+        """Make the directory of sockets and locks. Raises HostError where it cannot be, or another user holds it."""
+        try:
+            os.makedirs(self.run, mode=0o700, exist_ok=True)
+            status = os.lstat(os.path.dirname(self.run))
+        except OSError as error:
+            raise HostError(
+                f"cannot make {self.run}: {error.strerror}: set XDG_RUNTIME_DIR to a directory of yours"
+            ) from error
         if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
             raise HostError(f"{os.path.dirname(self.run)} belongs to another user: set XDG_RUNTIME_DIR to your own")
 
@@ -139,10 +144,8 @@ def _usual_home(environment: Mapping[str, str]) -> str:
 
 
 def _usual_run(environment: Mapping[str, str]) -> str:
-    if os.geteuid() == 0:
-        return f"/run/{_NAME}"
-    base = environment.get("XDG_RUNTIME_DIR", "")
-    if base and os.path.isdir(base) and os.access(base, os.W_OK):
+    base = "/run" if os.geteuid() == 0 else environment.get("XDG_RUNTIME_DIR", "")
+    if base and os.access(base, os.W_OK | os.X_OK):
         return os.path.join(base, _NAME)
     return f"/tmp/{_NAME}-{os.geteuid()}"
 

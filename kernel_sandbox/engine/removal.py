@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 
+from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import StoreError
 from kernel_sandbox.runtime import ids, monitor
@@ -38,6 +39,11 @@ def end_processes(container: state.Container) -> None:
 
 
 def remove_container(paths: Paths, database: state.State, container: state.Container) -> None:
-    """Remove a container that does not run: its files first, so that a crash leaves it listed."""
-    remove_tree(paths.container(container.id).home)
+    """Remove a container that does not run: its files first, so that a crash leaves it listed.
+
+    Whoever reads them (commit, export) is waited for.
+    """
+    home = paths.container(container.id).home
+    with contextlib.suppress(FileNotFoundError), locks.exclusive_directory(home):
+        remove_tree(home)
     database.remove_container(container.id)

@@ -18,10 +18,10 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
-from kernel_sandbox.runtime import ids, monitor, seccomp, sessions
+from kernel_sandbox.runtime import cgroups, ids, monitor, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
-from kernel_sandbox.spec import bundle, image, runtime
+from kernel_sandbox.spec import bundle, capabilities, image, runtime
 from kernel_sandbox.spec.options import Bind, Network
 from kernel_sandbox.spec.user import Identity, identify
 from kernel_sandbox.storage import merged, state
@@ -133,7 +133,8 @@ class _Supervisor:
         os.makedirs(self._files.upper, exist_ok=True)
         for directory in (self._files.writable, self._files.upper):
             os.chmod(directory, 0o755)
-        remove_tree(self._files.work)
+        if os.path.isdir(self._files.work):
+            remove_tree(self._files.work)
         os.mkdir(self._files.work, 0o700)
 
     def _layers(self) -> tuple[str, ...]:
@@ -185,6 +186,14 @@ class _Supervisor:
             with open(self._files.environment_file(name), "w") as file:
                 file.write(content)
                 os.chmod(file.fileno(), 0o644)
+
+
+def prepare() -> None:
+    """Work out ahead what every container's start needs of this machine."""
+    ids.store_maps()
+    cgroups.hierarchies()
+    machine = os.uname()
+    bundle.default_filter(capabilities.resolve(), machine.machine, machine.release)
 
 
 def _hosts(hostname: str) -> str:

@@ -56,8 +56,9 @@ class PackDiff(InStore, frozen=True):
 
 
 class PackRootfs(InStore, frozen=True):
-    """Write the merged *layers*, topmost first, to the second descriptor."""
+    """Write what the container has changed over the merged *layers*, topmost first, to the second descriptor."""
 
+    container: str
     layers: tuple[str, ...]
 
 

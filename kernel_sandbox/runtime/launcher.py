@@ -82,6 +82,9 @@ class Launcher(Protocol):
     def spawn(self, job: str, argument: bytes, descriptors: Sequence[int]) -> None:
         """Start a job; it has its own copies of *descriptors*."""
 
+    def warm_up(self) -> None:
+        """Get ready for a job that will come soon."""
+
     def close(self) -> None:
         """Start no more."""
 
@@ -106,6 +109,10 @@ class _HelperLauncher:
             except (BrokenPipeError, ConnectionResetError):
                 self._disconnect()
                 socket.send_fds(self._connected(), [message], descriptors)
+
+    def warm_up(self) -> None:
+        """Have the helper load what it needs for a job, while the client gets one ready."""
+        self.spawn("", b"", ())
 
     def close(self) -> None:
         """Let the helper go; it ends by itself."""
@@ -143,7 +150,7 @@ class ForkLauncher(_HelperLauncher):
         if os.fork() == 0:
             try:
                 ours.close()
-                serve(control, self._load_jobs())
+                serve(control, self._load_jobs)
             finally:
                 os._exit(0)
 
@@ -183,18 +190,21 @@ class WarmLauncher(_HelperLauncher):
             self._process = None
 
 
-def serve(control: socket.socket, jobs: Mapping[str, Job]) -> None:
-    """The helper's life: fork a process for each request until the client is gone."""
+def serve(control: socket.socket, load_jobs: Callable[[], Mapping[str, Job]]) -> None:
+    """The helper's life: fork a process for each request until the client is gone.
+
+    *load_jobs* is called at the first request, which may be one to do just that.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
     gc.disable()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_DESCRIPTORS)
         if not message:
             return
         request = msgspec.msgpack.decode(message, type=_Request)
-        if os.fork() == 0:
+        jobs = load_jobs()
+        if request.job and os.fork() == 0:
             control.close()
             run_job(jobs[request.job], request.argument, tuple(descriptors))
         for descriptor in descriptors:

@@ -7,11 +7,10 @@ pace, so that none of them can hold the container up or make it lose output.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from kernel_sandbox.runtime.frames import Decoder, Frame, Kind
+from kernel_sandbox.runtime.frames import Decoder, Frame
 
 _PIECE = 1 << 20
 
@@ -23,17 +22,18 @@ class LogWriter:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self.descriptor).st_size
 
-    def append(self, kind: Kind, data: bytes) -> None:
-        """One more piece of output. On a full disk the piece is lost, the container goes on."""
-        frame = Frame(kind, data, time.time_ns()).encode()
+    def append(self, frame: Frame) -> bool:
+        """One more piece of output; False where it could not be kept (a full disk), and nothing of it was."""
+        data = frame.encode()
         try:
-            written = os.write(self.descriptor, frame)
+            written = os.write(self.descriptor, data)
         except OSError:
-            return
-        if written < len(frame):
+            return False
+        if written < len(data):
             os.ftruncate(self.descriptor, self.size)
-        else:
-            self.size += written
+            return False
+        self.size += written
+        return True
 
     def close(self) -> None:
         os.close(self.descriptor)

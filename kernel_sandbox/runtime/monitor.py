@@ -335,10 +335,16 @@ class _Relay:
         except BlockingIOError:
             return False
         if data:
-            self._log.append(self._process.outputs[descriptor], data)
+            self._keep(Frame(self._process.outputs[descriptor], data, time.time_ns()))
             return True
         self._unwatch(descriptor)
         return False
+
+    def _keep(self, frame: Frame) -> None:
+        """Into the log; what does not fit on the disk still reaches the clients that keep up."""
+        if not self._log.append(frame):
+            for session in self._sessions:
+                session.send_unkept(frame)
 
     def _accept(self) -> None:
         assert self._listener is not None

@@ -15,6 +15,7 @@ from kernel_sandbox.runtime.frames import Decoder, Frame
 FROM_START = b"start"
 _CHUNK = 1 << 16
 _SEND_AT_ONCE = 1 << 20
+_UNKEPT_LIMIT = 1 << 22
 
 
 class Session:
@@ -49,6 +50,11 @@ class Session:
     def send(self, frame: Frame) -> None:
         """Queue an answer."""
         self._answers += frame.encode()
+
+    def send_unkept(self, frame: Frame) -> None:
+        """Pass output on that the log could not take, unless the client is far behind."""
+        if self._offset is not None and len(self._answers) < _UNKEPT_LIMIT:
+            self.send(frame)
 
     def receive(self) -> Iterator[Frame]:
         """The frames that have come. Raises EOFError when the client has gone."""

@@ -5,6 +5,7 @@ Everything that depends on the host or on the container's files arrives as a val
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from kernel_sandbox.errors import UsageError
@@ -143,8 +144,15 @@ def _resources(options: ContainerOptions) -> runtime.Resources | None:
 def _seccomp(options: ContainerOptions, granted: tuple[str, ...], host: Host) -> seccomp.LinuxSeccomp | None:
     if options.seccomp_unconfined:
         return None
-    profile = options.seccomp or seccomp.default_profile()
-    return seccomp.resolve(profile, granted, host.machine, host.kernel)
+    if options.seccomp:
+        return seccomp.resolve(options.seccomp, granted, host.machine, host.kernel)
+    return default_filter(granted, host.machine, host.kernel)
+
+
+@functools.cache
+def default_filter(granted: tuple[str, ...], machine: str, kernel: str) -> seccomp.LinuxSeccomp:
+    """The system calls that a container with these capabilities may make, unless it was given a profile."""
+    return seccomp.resolve(seccomp.default_profile(), granted, machine, kernel)
 
 
 def _sysctl(options: ContainerOptions, host: Host) -> dict[str, str]:

@@ -6,7 +6,7 @@ container's root and is resolved beneath it when the plan is carried out; nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kernel_sandbox.spec.runtime import Spec
 
@@ -26,8 +26,7 @@ _DEV_LINKS = (
 )
 
 
-@dataclass(frozen=True)
-class NewFilesystem:
+class NewFilesystem(msgspec.Struct, frozen=True):
     """A fresh filesystem of the kernel's. ``attributes`` is a mask of MOUNT_ATTR_* (mount_setattr(2))."""
 
     target: str
@@ -36,8 +35,7 @@ class NewFilesystem:
     options: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True)
-class BindMount:
+class BindMount(msgspec.Struct, frozen=True):
     """A host file or directory, with the mounts below it; made where the target is missing."""
 
     target: str
@@ -45,24 +43,21 @@ class BindMount:
     attributes: int
 
 
-@dataclass(frozen=True)
-class ControlGroups:
+class ControlGroups(msgspec.Struct, frozen=True):
     """The container's own view of the control groups, in the form in which the host has them."""
 
     target: str
     attributes: int
 
 
-@dataclass(frozen=True)
-class DeviceNode:
+class DeviceNode(msgspec.Struct, frozen=True):
     """One of the host's harmless devices, bound to a file of that name in the container's /dev."""
 
     target: str
     source: str
 
 
-@dataclass(frozen=True)
-class SymbolicLink:
+class SymbolicLink(msgspec.Struct, frozen=True):
     """A link that /dev is expected to have, some only where there is what it leads to."""
 
     target: str
@@ -70,23 +65,20 @@ class SymbolicLink:
     may_dangle: bool = True
 
 
-@dataclass(frozen=True)
-class KernelParameter:
+class KernelParameter(msgspec.Struct, frozen=True):
     """A namespaced setting (sysctl(8)), by its path in proc."""
 
     target: str
     value: str
 
 
-@dataclass(frozen=True)
-class Mask:
+class Mask(msgspec.Struct, frozen=True):
     """A path that reads as empty, where it exists."""
 
     target: str
 
 
-@dataclass(frozen=True)
-class Protect:
+class Protect(msgspec.Struct, frozen=True):
     """A path that becomes read-only, where it exists."""
 
     target: str

@@ -141,7 +141,6 @@ class State:
         with self._errors():
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
@@ -150,6 +149,7 @@ class State:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if _version(connection) == _VERSION:
             return
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         found = _version(connection)
         if found == 0:

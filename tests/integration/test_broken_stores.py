@@ -16,8 +16,10 @@ RUN = ("run", "--rm", "busybox", "true")
 def inside_new_mounts(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script as root of a mount namespace of its own, in a user namespace where that is needed."""
     flags = ("-m",) if IS_ROOT else ("-r", "-m")
+    # Root of a user namespace has no way into the machine's own /run.
+    prepare = "" if IS_ROOT else "mount -t tmpfs none /run\n"
     return subprocess.run(
-        ["unshare", *flags, "sh", "-ec", script],
+        ["unshare", *flags, "sh", "-ec", prepare + script],
         env={**os.environ, "KS": COMMAND, "PYTHON": sys.executable, **environment},
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
@@ -55,6 +57,13 @@ def test_a_store_that_has_become_read_only_is_named(store):
     assert store.cli(*RUN).returncode == 0
 
 
+def test_a_runtime_directory_that_cannot_be_made_is_named(store):
+    store.bootstrap("busybox")
+    script = "mount -t tmpfs -o ro none /run; $KS run --rm busybox true"
+    done = inside_new_mounts(script, KERNEL_SANDBOX_HOME=str(store.home), XDG_RUNTIME_DIR="")
+    assert done.returncode == 0 or "/run" in complaint(done, 125)
+
+
 @pytest.mark.parametrize("size", ["300k", "1m", "2m"])
 def test_a_full_disk_is_told_and_nothing_half_made_stays(tmp_path, size):
     script = f"""
@@ -62,7 +71,7 @@ def test_a_full_disk_is_told_and_nothing_half_made_stays(tmp_path, size):
         export KERNEL_SANDBOX_HOME={tmp_path}/s
         set +e
         $KS bootstrap busybox; echo "status $?"
-        $KS images -q; ls -A $KERNEL_SANDBOX_HOME/layers $KERNEL_SANDBOX_HOME/staging $KERNEL_SANDBOX_HOME/oci/blobs/sha256
+        $KS images -q; cd $KERNEL_SANDBOX_HOME; ls -A layers staging oci/blobs/sha256
     """
     done = inside_new_mounts(script)
     status, *rest = done.stdout.splitlines()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.containers import is_alive, parent, runtime_directories, state
@@ -169,10 +170,8 @@ def helper_of(pid: int) -> int:
     """The warm helper among a process's children."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if (
-                parent(int(name)) == pid
-                and b"kernel_sandbox.engine.helper" in open(f"/proc/{name}/cmdline", "rb").read()
-            ):
+            command = Path(f"/proc/{name}/cmdline").read_bytes()
+            if parent(int(name)) == pid and b"kernel_sandbox.engine.helper" in command:
                 return int(name)
         except OSError:
             continue

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from support.containers import state
+from support.store import COMMAND
 
 BATCH = """
 import subprocess, sys
@@ -29,7 +30,8 @@ from kernel_sandbox.spec.options import ContainerOptions
 
 with Engine.open() as engine, ThreadPoolExecutor(8) as pool:
     def run(n):
-        options = ContainerOptions(image="busybox", command=("sh", "-c", f"echo {n}; echo e{n} >&2; exit {n}"), remove=True)
+        command = ("sh", "-c", f"echo {n}; echo e{n} >&2; exit {n}")
+        options = ContainerOptions(image="busybox", command=command, remove=True)
         ending, out, err = engine.containers.run(options)
         return ending.exit_code, out.decode().strip(), err.decode().strip()
     print(json.dumps(list(pool.map(run, range(16)))))
@@ -58,8 +60,6 @@ def settled(*done) -> None:
 
 
 def test_twenty_containers_from_four_processes(shared_store):
-    from support.store import COMMAND
-
     before = shared_store.cli("ps", "-aq").stdout
     processes = [
         subprocess.Popen(
