@@ -34,7 +34,7 @@ from kernel_sandbox.engine.tasks import (
     Unpack,
     encode,
 )
-from kernel_sandbox.errors import Conflict, CorruptContent, NotFound
+from kernel_sandbox.errors import Conflict, CorruptContent, NotFound, SandboxError
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.launcher import Job
 from kernel_sandbox.spec.digest import Digest
@@ -209,8 +209,12 @@ def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
 
 
 def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
-    with open(descriptors[1], "wb", buffering=_CHUNK) as out, _written(task) as written:
-        pack_rootfs((*written, *task.layers), out, _ownership())
+    with _written(task) as written:
+        try:
+            with open(descriptors[1], "wb", buffering=_CHUNK) as out:
+                pack_rootfs((*written, *task.layers), out, _ownership())
+        except OSError as error:
+            raise SandboxError(f"cannot write the archive: {(error.strerror or str(error)).lower()}") from error
 
 
 def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:

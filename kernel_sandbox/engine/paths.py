@@ -72,14 +72,20 @@ class Paths:
             _make_skeleton(self.skeleton)
 
     def drop_run(self, id_: str) -> None:
-        """Remove a container's runtime directory, and those above it that are empty then."""
+        """Remove a container's runtime directory, as the holder of its lock may, and what is empty above it."""
         files = self.container(id_)
+        for leftover in (files.socket, files.lock):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover)
         with contextlib.suppress(OSError):
-            for leftover in (files.socket, files.lock):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(leftover)
-            for directory in (files.run, self.run, os.path.dirname(self.run)):
-                os.rmdir(directory)
+            os.rmdir(files.run)
+        self.drop_empty_run()
+
+    def drop_empty_run(self) -> None:
+        """Remove the directory of sockets and locks if nothing is in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.run)
+            os.rmdir(os.path.dirname(self.run))
 
     def ensure_run(self) -> None:
         """Make the directory of sockets and locks. Raises HostError where it cannot be, or another user holds it."""
@@ -87,9 +93,7 @@ class Paths:
             os.makedirs(self.run, mode=0o700, exist_ok=True)
             status = os.lstat(os.path.dirname(self.run))
         except OSError as error:
-            raise HostError(
-                f"cannot make {self.run}: {error.strerror}: set XDG_RUNTIME_DIR to a directory of yours"
-            ) from error
+            raise HostError(f"cannot make {self.run}: {error.strerror}: set XDG_RUNTIME_DIR to your own") from error
         if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
             raise HostError(f"{os.path.dirname(self.run)} belongs to another user: set XDG_RUNTIME_DIR to your own")
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -24,7 +23,6 @@ from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 
 _PREFIX = "kernel-"
 _LOCK = ".lock"
-_MONITOR_SECONDS = 2.0
 
 
 def ensure_image(engine: Engine, name: str, say: Callable[[str], object]) -> None:
@@ -81,23 +79,12 @@ class KernelContainer:
         if not self._id:
             wanted = plan.container_options(settings, self.name, self._directory, arguments, environment, cwd)
             self._id = self._engine.containers.create(wanted).id
-        self._await_last_monitor()
         return self._engine.containers.start(self._id, foreground=True)
-
-    def _await_last_monitor(self) -> None:
-        """The monitor of the run before tells the end of its container a moment before it has itself ended."""
-        if not self._id:
-            return
-        runtime_directory = self._engine.paths.container(self._id).run
-        deadline = time.monotonic() + _MONITOR_SECONDS
-        while os.path.exists(runtime_directory) and time.monotonic() < deadline:
-            time.sleep(0.005)
 
     def remove(self) -> None:
         """Remove the container, a running one too, and its directory. Removing twice does no harm."""
         if self._lock is None:
             return
-        self._await_last_monitor()
         _remove(self._engine, self._directory)
         os.close(self._lock)
         self._lock = None
@@ -127,3 +114,4 @@ def _remove(engine: Engine, directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(directory + _LOCK)
+    engine.paths.drop_empty_run()

@@ -228,8 +228,8 @@ def test_a_difference_is_the_documented_one(pair: Pair, line: str, dockers: str,
 def test_mount_points_are_dockers(pair: Pair) -> None:
     line = f"run --rm {IMAGE} sh -c 'cut -d \" \" -f 2,3 /proc/mounts'"
     docker, ours = ({*outcome.stdout.splitlines()} for outcome in pair.run(line))
-    # Device files cannot be made in a user namespace: they are the machine's, bound. kernels have more to mask
-    # since Docker 20.10: interrupts. What is masked by a file has a file's filesystem.
+    # Device files cannot be made in a user namespace: they are the machine's, bound. Docker masks interrupts, too,
+    # since a later version than the one here may be.
     names = [{line.split()[0] for line in mounts} for mounts in (docker, ours)]
     devices = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
     assert names[1] - names[0] - devices <= {"/proc/interrupts"}
@@ -313,12 +313,9 @@ def test_ps_has_dockers_table(pair: Pair, named: str) -> None:
     assert ours == docker
 
 
-def test_tables_have_dockers_widths(pair: Pair, named: str) -> None:
-    pair.raw(f"create --name {named} {IMAGE} true")
-    docker, ours = (done.stdout.splitlines()[1] for done in pair.raw("ps -a --no-trunc"))
-    assert len(docker.split("   ")[0]) == len(ours.split("   ")[0]) == 64
-    docker, ours = (done.stdout.splitlines()[0] for done in pair.raw("images nosuch"))
-    assert ours == docker
+def test_an_empty_table_is_dockers_to_the_last_space(pair: Pair) -> None:
+    assert pair.agree("images nosuch").stdout
+    assert pair.agree("ps").stdout
 
 
 def test_images_has_dockers_table(pair: Pair) -> None:
