@@ -103,7 +103,7 @@ def _mount_overlay(trees: Trees) -> int:
     except OSError as error:
         raise ContainerStartError(
             f"cannot mount the root filesystem: {error.strerror}: the store must be on a filesystem that "
-            "overlayfs takes as its upper layer (ext4, xfs, btrfs, tmpfs) under Linux 5.11 or later"
+            "overlayfs takes as its upper layer (ext4, xfs, btrfs, tmpfs), under Linux 5.12 or later, as root 5.19"
         ) from error
     return os.open("root", _DIRECTORY)
 

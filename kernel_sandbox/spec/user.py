@@ -48,7 +48,7 @@ def _account(wanted: str, passwd: str) -> _Account:
     for account in accounts:
         if account.name == wanted:
             return account
-    if not wanted.isdigit():
+    if not _is_number(wanted):
         raise UsageError(f"unable to find user {wanted}: no matching entries in passwd file")
     uid = _checked(wanted)
     listed = (account for account in accounts if account.uid == uid)
@@ -66,7 +66,7 @@ def _group_id(wanted: str, group: str) -> int:
     for name, gid, _ in _groups(group):
         if name == wanted:
             return gid
-    if not wanted.isdigit():
+    if not _is_number(wanted):
         raise UsageError(f"unable to find group {wanted}: no matching entries in group file")
     return _checked(wanted)
 
@@ -80,7 +80,11 @@ def _groups(group: str) -> list[tuple[str, int, list[str]]]:
     return [(row[0], int(row[2]), row[3].split(",")) for row in rows if len(row) >= 4 and row[2].isdigit()]
 
 
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii()
+
+
 def _checked(number: str) -> int:
-    if int(number) > _LAST_ID:
+    if not 0 <= int(number) <= _LAST_ID:
         raise UsageError(f"uids and gids must be in range 0-{_LAST_ID}, not {number}")
     return int(number)
