@@ -158,6 +158,7 @@ class _Supervisor:
             gid_map=maps.gid,
             machine=machine.machine,
             kernel=machine.release,
+            cpus=os.cpu_count() or 1,
             environment_files=self._environment_binds(),
         )
         self._write_environment_files(bundle.hostname(self._container.id, options))

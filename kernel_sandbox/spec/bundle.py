@@ -42,6 +42,7 @@ class Host:
     gid_map: idmap.IdMap
     machine: str
     kernel: str
+    cpus: int
     environment_files: tuple[Bind, ...]
     """The container's own hosts, hostname and resolv.conf, to be seen in its /etc."""
 
@@ -102,10 +103,15 @@ def make(
             resources=_resources(options),
             seccomp=_seccomp(options, granted, host),
             sysctl=_sysctl(options, host),
-            masked_paths=MASKED_PATHS,
+            masked_paths=(*MASKED_PATHS, *_thermal_paths(host.cpus)),
             readonly_paths=READONLY_PATHS,
         ),
     )
+
+
+def _thermal_paths(cpus: int) -> tuple[str, ...]:
+    """Each processor's thermal counters, a side channel."""
+    return tuple(f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(cpus))
 
 
 def _check_ids(identity: Identity, host: Host) -> None:

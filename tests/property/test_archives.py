@@ -70,11 +70,7 @@ def consistent(entries):
         name = entry.name.rstrip(b"/")
         parents = [name[:at] for at, byte in enumerate(name) if byte == ord("/")]
         inside = any(other.startswith(name + b"/") for other in kept)
-        if (
-            name in kept
-            or inside
-            or any(p in kept and kept[p][0].kind is not Kind.DIRECTORY for p in parents)
-        ):
+        if name in kept or inside or any(p in kept and kept[p][0].kind is not Kind.DIRECTORY for p in parents):
             continue
         kept[name] = (entry, content)
     return list(kept.values())

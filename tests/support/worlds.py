@@ -35,9 +35,7 @@ class World:
         return value
 
 
-def _answer(
-    writer: int, ownership: Ownership, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _answer(writer: int, ownership: Ownership, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         if ownership is Ownership.SINGLE:
             _enter_user_namespace()

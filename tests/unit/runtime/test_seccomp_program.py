@@ -19,9 +19,7 @@ from kernel_sandbox.spec import capabilities
 from kernel_sandbox.spec import seccomp as spec
 from kernel_sandbox.spec.seccomp import LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="system call numbers below are of x86_64"
-)
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="system call numbers below are of x86_64")
 
 CLONE, PERSONALITY, MOUNT, KEYCTL, UNSHARE, IO_URING_SETUP, CLONE3 = 56, 135, 165, 250, 272, 425, 435
 NEWER_THAN_ALL = 1000
@@ -82,17 +80,13 @@ def test_the_program_is_small(program: bytes) -> None:
         pytest.param(lambda: call(IO_URING_SETUP, 1, 0), errno.EPERM, id="io_uring"),
         pytest.param(lambda: call(PERSONALITY, 0), 0, id="personality of Linux"),
         pytest.param(lambda: call(PERSONALITY, 0xFFFFFFFF), 0, id="personality asked"),
-        pytest.param(
-            lambda: call(PERSONALITY, 0x0040000), errno.EPERM, id="personality without randomization"
-        ),
+        pytest.param(lambda: call(PERSONALITY, 0x0040000), errno.EPERM, id="personality without randomization"),
         pytest.param(lambda: open_socket(socket.AF_UNIX), 0, id="unix socket"),
         pytest.param(lambda: open_socket(socket.AF_INET), 0, id="internet socket"),
         pytest.param(lambda: open_socket(40), errno.EPERM, id="vsock"),
         pytest.param(lambda: open_socket(38), errno.EPERM, id="crypto socket"),
         pytest.param(lambda: call(NEWER_THAN_ALL), errno.ENOSYS, id="a call newer than the filter"),
-        pytest.param(
-            lambda: call(0x40000000 | UNSHARE, CLONE_NEWUSER), errno.EPERM, id="unshare through x32"
-        ),
+        pytest.param(lambda: call(0x40000000 | UNSHARE, CLONE_NEWUSER), errno.EPERM, id="unshare through x32"),
     ],
 )
 def test_the_default_filter(program: bytes, action: Callable[[], int], expected: int) -> None:

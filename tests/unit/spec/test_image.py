@@ -42,9 +42,7 @@ CONFIG = ImageConfig(
     architecture="arm64",
     os="linux",
     variant="v8",
-    config=ContainerConfig(
-        env=("PATH=/bin",), cmd=("sh",), exposed_ports={"80/tcp": Empty(), "53/udp": Empty()}
-    ),
+    config=ContainerConfig(env=("PATH=/bin",), cmd=("sh",), exposed_ports={"80/tcp": Empty(), "53/udp": Empty()}),
     rootfs=RootFS(type="layers", diff_ids=(DIGEST,)),
     history=(History(created_by="ADD rootfs"), History(created_by="CMD", empty_layer=True)),
 )
@@ -174,9 +172,7 @@ def test_a_config_without_proper_layers_is_refused(rootfs: object) -> None:
         decode(ImageConfig, json.dumps({"architecture": "a", "os": "linux", "rootfs": rootfs}).encode())
 
 
-@pytest.mark.parametrize(
-    "created", ["yesterday", "2020-01-01", "2020-01-01T00:00:00Z\n", "2020-01-01T00:00:00\x1b[2J"]
-)
+@pytest.mark.parametrize("created", ["yesterday", "2020-01-01", "2020-01-01T00:00:00Z\n", "2020-01-01T00:00:00\x1b[2J"])
 def test_a_time_is_rfc_3339(created: str) -> None:
     with pytest.raises(CorruptContent):
         decode(History, json.dumps({"created": created}).encode())

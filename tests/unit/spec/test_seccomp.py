@@ -29,9 +29,7 @@ def test_default_answers_eperm_and_speaks_for_all_three_conventions_of_x86() -> 
     assert document.architectures == ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
 
 
-@pytest.mark.parametrize(
-    "name", ["openat", "execve", "ptrace", "arch_prctl", "chroot", "memfd_create", "mknod"]
-)
+@pytest.mark.parametrize("name", ["openat", "execve", "ptrace", "arch_prctl", "chroot", "memfd_create", "mknod"])
 def test_everyday_calls_are_allowed(name: str) -> None:
     assert allowed(resolve(), name)
 
@@ -124,9 +122,7 @@ def test_a_profile_in_dockers_form_is_read() -> None:
     assert [rule.names for rule in document.syscalls] == [("mkdir",), ("chmod", "fchmod")]
     assert document.syscalls[1].errno_ret == 13
     assert [r.names for r in seccomp.resolve(profile, [], "x86_64", "6.1").syscalls] == [("mkdir",)]
-    assert [r.names for r in seccomp.resolve(profile, ["CAP_KILL"], "aarch64", "6.1").syscalls] == [
-        ("mkdir",)
-    ]
+    assert [r.names for r in seccomp.resolve(profile, ["CAP_KILL"], "aarch64", "6.1").syscalls] == [("mkdir",)]
 
 
 @pytest.mark.parametrize(

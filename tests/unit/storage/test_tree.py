@@ -7,7 +7,7 @@ from support.worlds import SINGLE
 
 from kernel_sandbox.errors import Conflict
 from kernel_sandbox.linux import syscalls
-from kernel_sandbox.storage.tree import remove_tree, files_size
+from kernel_sandbox.storage.tree import files_size, remove_tree
 
 
 def make_deep(path, depth):
