@@ -12,7 +12,7 @@ import signal
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import StoreError
-from kernel_sandbox.runtime import ids, monitor
+from kernel_sandbox.runtime import ids, signals
 from kernel_sandbox.runtime.cgroups import Cgroup
 from kernel_sandbox.storage import state, tree
 
@@ -29,11 +29,11 @@ def remove_tree(path: str) -> None:
 
 def end_processes(container: state.Container) -> None:
     """End what a container without a monitor still has: its first process, and its control groups."""
-    if container.pid and monitor.start_time(container.pid) == container.pid_start:
+    if container.pid and signals.start_time(container.pid) == container.pid_start:
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(container.pid)
-            monitor.send_signal(container.pid, pidfd, signal.SIGKILL)
-            monitor.wait_for_end(pidfd)
+            signals.send_signal(container.pid, pidfd, signal.SIGKILL)
+            signals.wait_for_end(pidfd)
             os.close(pidfd)
     Cgroup(container.cgroups).remove()
 

@@ -18,7 +18,7 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
-from kernel_sandbox.runtime import cgroups, ids, monitor, seccomp, sessions
+from kernel_sandbox.runtime import cgroups, ids, monitor, process, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import bundle, capabilities, image, runtime
@@ -105,7 +105,7 @@ class _Supervisor:
         with contextlib.suppress(NotFound):
             self._state.set_failed(self._container.id, error.exit_code, str(error))
 
-    def _prepared(self) -> monitor.Container:
+    def _prepared(self) -> process.Container:
         """The bundle on disk, and everything that the runtime needs beside it."""
         with store_errors(self._files.home):
             self._make_directories()
@@ -115,7 +115,7 @@ class _Supervisor:
         maps = ids.IdMaps(spec.linux.uid_mappings, spec.linux.gid_mappings)
         own = {bind.target: bind.source for bind in (*self._environment_binds(), *self._container.options.binds)}
         filter_ = spec.linux.seccomp
-        return monitor.Container(
+        return process.Container(
             id=self._container.id,
             spec=spec,
             maps=maps,

