@@ -24,10 +24,18 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code, at once: tearing the interpreter down takes longer than a container."""
+    _open_standard_streams()
     code = _run(sys.argv[1:] if arguments is None else arguments)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """A closed one would be the next thing that is opened; what is not there reads as empty (stdin(3))."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -40,7 +48,7 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
 
 
@@ -63,7 +71,7 @@ def _show(result: Result) -> int:
             for frame in result.frames:
                 _write(frame)
         case Download():
-            result.write(sys.stdout.fileno())
+            result.write(1)
         case _:
             text = result.text()
             if text:
@@ -87,9 +95,7 @@ def _foreground(result: Foreground) -> int:
 
         for number in _PROXIED:
             signal.signal(number, proxy)
-        if result.interactive and sys.stdin is None:
-            attachment.end_input()
-        for frame in attachment.output(sys.stdin.fileno() if result.interactive and sys.stdin else None):
+        for frame in attachment.output(0 if result.interactive else None):
             _write(frame)
         assert attachment.ending is not None
         return attachment.ending.exit_code

@@ -19,8 +19,8 @@ _libc.syscall.restype = ctypes.c_long
 _libc_locked.syscall.restype = ctypes.c_long
 
 _NR_BY_MACHINE = {
-    "x86_64": {"keyctl": 250, "pivot_root": 155, "seccomp": 317, "capset": 126},
-    "aarch64": {"keyctl": 219, "pivot_root": 41, "seccomp": 277, "capset": 91},
+    "x86_64": {"keyctl": 250, "pivot_root": 155, "seccomp": 317, "capset": 126, "rt_sigaction": 13},
+    "aarch64": {"keyctl": 219, "pivot_root": 41, "seccomp": 277, "capset": 91, "rt_sigaction": 134},
 }
 _NR_OLD = _NR_BY_MACHINE.get(os.uname().machine, _NR_BY_MACHINE["aarch64"])
 _NR_OPEN_TREE = 428
@@ -245,6 +245,12 @@ def seccomp_set_filter(program: bytes) -> None:
 def join_session_keyring() -> None:
     """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: a fresh anonymous session keyring."""
     _syscall(_NR_OLD["keyctl"], _KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def rt_sigaction_default(number: int) -> None:
+    """rt_sigaction(2) to SIG_DFL, also for the two signals that the C library keeps for itself (nptl(7))."""
+    action = bytes(32)
+    _syscall(_NR_OLD["rt_sigaction"], number, action, None, ctypes.c_size_t(8))
 
 
 def close_range_on_exec(first: int) -> None:

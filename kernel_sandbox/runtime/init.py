@@ -29,10 +29,7 @@ GO = b"go"
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x1 | 0x40
 _MAX_TREES = 250
-_MAYBE_IGNORED = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD, signal.SIGXFSZ,
-    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
-)  # fmt: skip
+_SIGNALS = frozenset(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -107,9 +104,9 @@ def _set_up(plan: FirstProcess, descriptors: list[int]) -> None:
 
 
 def _reset_signals() -> None:
-    """What Python and the monitor ignore would stay ignored in the command (signal(7))."""
-    for number in _MAYBE_IGNORED:
-        signal.signal(number, signal.SIG_DFL)
+    """What Python, the monitor or the caller ignores would stay ignored in the command (signal(7))."""
+    for number in _SIGNALS:
+        syscalls.rt_sigaction_default(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.image import ContainerConfig, Empty
+from kernel_sandbox.spec.units import is_number
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
@@ -102,7 +103,7 @@ def _expose(config: ContainerConfig, rest: str) -> ContainerConfig:
     ports = dict(config.exposed_ports)
     for port in rest.split():
         number, _, protocol = port.partition("/")
-        if not number.isdigit() or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp", "sctp"):
+        if not is_number(number) or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp", "sctp"):
             raise UsageError(f"invalid containerPort: {port}")
         ports[f"{number}/{protocol or 'tcp'}"] = Empty()
     return msgspec.structs.replace(config, exposed_ports=ports)

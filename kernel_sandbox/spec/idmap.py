@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kernel_sandbox.spec.units import is_number
+
 RANGE = 65536
 # Between the ranges that distributions give to users and those of systemd-nspawn's upper end.
 _FIRST_RANGE = 0x30000000
@@ -50,7 +52,7 @@ def _granted(names: tuple[str, ...], subid: str) -> list[tuple[int, int]]:
     for line in subid.splitlines():
         owner, _, extent = line.strip().partition(":")
         start, _, count = extent.partition(":")
-        if owner in names and start.isdigit() and count.isdigit() and int(count) > 0:
+        if owner in names and is_number(start) and is_number(count) and int(count) > 0:
             granted.append((int(start), int(count)))
     return granted
 

@@ -14,6 +14,7 @@ import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.seccomp import Profile
+from kernel_sandbox.spec.units import is_number
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
@@ -102,7 +103,7 @@ def parse_bind(text: str) -> Bind:
 def parse_signal(text: str) -> int:
     """A signal by name, with or without SIG, or by number (signal(7)). Raises UsageError."""
     name = "SIG" + text.upper().removeprefix("SIG")
-    number = int(text) if text.isdigit() else int(signal.Signals.__members__.get(name, 0))
+    number = int(text) if is_number(text) else int(signal.Signals.__members__.get(name, 0))
     if not 0 < number < signal.NSIG:
         raise UsageError(f"Invalid signal: {text}")
     return number

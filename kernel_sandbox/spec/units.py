@@ -19,6 +19,11 @@ _MONTH = 30 * _DAY
 _YEAR = 365 * _DAY
 
 
+def is_number(text: str) -> bool:
+    """Whether the text is a number in ASCII digits; ``str.isdigit`` knows others, which ``int`` does not."""
+    return text.isascii() and text.isdigit()
+
+
 def human_size(size: float, precision: int = 3) -> str:
     """``size`` bytes in decimal units: ``4.26MB``.
 

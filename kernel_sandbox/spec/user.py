@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.units import is_number
 
 _LAST_ID = 2**31 - 1
 
@@ -48,7 +49,7 @@ def _account(wanted: str, passwd: str) -> _Account:
     for account in accounts:
         if account.name == wanted:
             return account
-    if not _is_number(wanted):
+    if not _is_id(wanted):
         raise UsageError(f"unable to find user {wanted}: no matching entries in passwd file")
     uid = _checked(wanted)
     listed = (account for account in accounts if account.uid == uid)
@@ -57,7 +58,7 @@ def _account(wanted: str, passwd: str) -> _Account:
 
 def _passwd_entry(line: str) -> _Account | None:
     fields = line.strip().split(":")
-    if len(fields) < 6 or not fields[2].isdigit() or not fields[3].isdigit():
+    if len(fields) < 6 or not is_number(fields[2]) or not is_number(fields[3]):
         return None
     return _Account(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/")
 
@@ -66,7 +67,7 @@ def _group_id(wanted: str, group: str) -> int:
     for name, gid, _ in _groups(group):
         if name == wanted:
             return gid
-    if not _is_number(wanted):
+    if not _is_id(wanted):
         raise UsageError(f"unable to find group {wanted}: no matching entries in group file")
     return _checked(wanted)
 
@@ -77,11 +78,12 @@ def _memberships(name: str, group: str) -> tuple[int, ...]:
 
 def _groups(group: str) -> list[tuple[str, int, list[str]]]:
     rows = (line.strip().split(":") for line in group.splitlines())
-    return [(row[0], int(row[2]), row[3].split(",")) for row in rows if len(row) >= 4 and row[2].isdigit()]
+    return [(row[0], int(row[2]), row[3].split(",")) for row in rows if len(row) >= 4 and is_number(row[2])]
 
 
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii()
+def _is_id(text: str) -> bool:
+    """Whether the text means an id, be it one out of range."""
+    return is_number(text.removeprefix("-"))
 
 
 def _checked(number: str) -> int:

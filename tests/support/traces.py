@@ -53,13 +53,19 @@ def _lines(path: str | Path) -> list[str]:
 def _processes(marker: str) -> Iterator[str]:
     ourselves = set(_ancestors(os.getpid()))
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        if pid in ourselves:
+        if pid in ourselves or _is_our_helper(pid):
             continue
         # A container's process has its own environment: its mounts tell which store it came from.
         about = "\0".join("\0".join(_lines(f"/proc/{pid}/{file}")) for file in ("environ", "cmdline", "mountinfo"))
         if marker in about or any(marker in target for target in _descriptors(pid)):
             command = " ".join(_lines(f"/proc/{pid}/cmdline")).replace("\0", " ").strip()
             yield f"{pid} {command[:120] or '(a zombie)'}"
+
+
+def _is_our_helper(pid: int) -> bool:
+    """Whether it is the warm helper of this very process, which it ends with."""
+    command = " ".join(_lines(f"/proc/{pid}/cmdline"))
+    return "kernel_sandbox.engine.helper" in command and os.getpid() in _ancestors(pid)
 
 
 def _ancestors(pid: int) -> Iterator[int]:

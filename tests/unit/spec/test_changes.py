@@ -46,7 +46,8 @@ def test_a_command_given_before_the_entrypoint_is_kept():
 
 @pytest.mark.parametrize(
     "change",
-    ["", " ", "RUN ls", "FROM x", "COPY a b", "ENV", "ENV A", "LABEL k", "EXPOSE many", "EXPOSE 0", "EXPOSE 65536", "EXPOSE ²",
+    ["", " ", "RUN ls", "FROM x", "COPY a b", "ENV", "ENV A", "LABEL k", "EXPOSE many",
+     "EXPOSE 0", "EXPOSE 65536", "EXPOSE ²",
      "EXPOSE 80/sctpx", "USER", "WORKDIR", "ONBUILD FROM x", "ONBUILD ONBUILD RUN x", "ENV A=1 B", "LABEL =v"],
 )  # fmt: skip
 def test_a_bad_instruction_is_refused(change):
