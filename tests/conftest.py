@@ -21,6 +21,17 @@ def home() -> Iterator[Store]:
         yield store
 
 
+@pytest.fixture(autouse=True)
+def no_container_left(home: Store) -> Iterator[None]:
+    """Each test removes the containers that it made in the session's store; one that does not fails."""
+    before = home.containers()
+    yield
+    left = home.containers() - before
+    for container in left:
+        home.cli("rm", "-f", container)
+    assert not left, "the test has left containers in the session's store"
+
+
 @pytest.fixture(scope="session")
 def shared_store(home: Store) -> Store:
     """The session's store with the busybox image. Use a ``name`` in it, and leave it as you found it."""

@@ -5,11 +5,12 @@ Only the installed command is used here: nothing is imported from the product.
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,14 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+
+    def containers(self) -> frozenset[str]:
+        """The ids of all containers, read from the database itself."""
+        path = self.home / "state.db"
+        if not path.exists():
+            return frozenset()
+        with closing(sqlite3.connect(path)) as database:
+            return frozenset(row[0] for row in database.execute("SELECT id FROM containers"))
 
     def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a process that uses this store."""
