@@ -66,7 +66,6 @@ class Containers:
         container = self.find(key)
         if container.status is Status.RUNNING:
             raise Conflict(f"container {container.name} is running already")
-        self._paths.ensure_run()
         task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground)
         ours, theirs = socket.socketpair()
         with theirs:

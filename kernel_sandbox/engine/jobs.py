@@ -48,6 +48,7 @@ from kernel_sandbox.storage.tar import END
 from kernel_sandbox.storage.unpack import unpack_layer
 
 _CHUNK = 1 << 20
+_KILLED, _LOST = 137, 255
 
 
 A = TypeVar("A", bound=InStore)
@@ -240,7 +241,6 @@ def _remove_trees(task: Trees, descriptors: tuple[int, ...]) -> None:
 def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] | None]:
     """The container with its lock held; None where a monitor has it. Raises NotFound."""
     files = task.paths.container(task.container)
-    task.paths.ensure_run()
     lock = locks.take(files.lock)
     if lock is None:
         yield None
@@ -249,10 +249,10 @@ def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] 
         database = state.State(task.paths.database)
         found = database.container(task.container)
         if found is None:
+            tree.remove_tree(files.home)
             raise NotFound(f"No such container: {task.container}")
         yield database, found
     finally:
-        task.paths.drop_run(task.container)
         os.close(lock)
 
 
@@ -268,7 +268,6 @@ def _remove(task: OneContainer, descriptors: tuple[int, ...]) -> None:
 
 def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
     """Record the end of a container whose monitor was killed, or whose machine went down."""
-    same_boot = os.path.isdir(task.paths.container(task.container).run)
     with _locked(task) as held:
         if held is None or held[1].status is not state.Status.RUNNING:
             return
@@ -277,7 +276,13 @@ def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
         if found.options.remove:
             remove_container(task.paths, database, found)
         else:
-            database.set_exited(found.id, 137 if same_boot else 255, False, time.time_ns())
+            database.set_exited(found.id, _KILLED if found.started > _boot_time() else _LOST, False, time.time_ns())
+
+
+def _boot_time() -> int:
+    """When this machine started, in nanoseconds since the epoch (proc_stat(5), btime)."""
+    with open("/proc/stat") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("btime")) * 10**9
 
 
 _JOBS = {

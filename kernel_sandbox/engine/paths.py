@@ -14,11 +14,12 @@ from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage.staging import store_errors
 
 _NAME = "kernel-sandbox"
+_RESERVE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Paths:
-    """A store: ``home`` holds what lasts, ``run`` sockets and locks."""
+    """A store: ``home`` holds it all; ``run`` has a short path, for what needs one (the sockets of kernels)."""
 
     home: str
     run: str
@@ -27,7 +28,7 @@ class Paths:
     def of(cls, home: str | None = None, environment: Mapping[str, str] = os.environ) -> Paths:
         """The store that was asked for, by *home* or by KERNEL_SANDBOX_HOME, else the caller's usual one."""
         chosen = os.path.abspath(home or environment.get("KERNEL_SANDBOX_HOME") or _usual_home(environment))
-        key = hashlib.sha256(os.path.realpath(chosen).encode()).hexdigest()[:12]
+        key = hashlib.sha256(os.fsencode(os.path.realpath(chosen))).hexdigest()[:12]
         return cls(chosen, os.path.join(_usual_run(environment), key))
 
     @property
@@ -61,7 +62,12 @@ class Paths:
         return os.path.join(self.home, "layers", chain_id.hex)
 
     def container(self, id_: str) -> ContainerPaths:
-        return ContainerPaths(os.path.join(self.home, "containers", id_), os.path.join(self.run, id_[:12]))
+        return ContainerPaths(os.path.join(self.home, "containers", id_))
+
+    @property
+    def reserve(self) -> str:
+        """Space that is given back on a full disk, so that something can be removed then."""
+        return os.path.join(self.home, "reserve")
 
     def ensure(self) -> None:
         """Make the store's directories, for the caller alone. Raises StoreError."""
@@ -71,39 +77,49 @@ class Paths:
                 os.makedirs(os.path.join(self.home, name), exist_ok=True)
             _make_skeleton(self.skeleton)
 
-    def drop_run(self, id_: str) -> None:
-        """Remove a container's runtime directory, as the holder of its lock may, and what is empty above it."""
-        files = self.container(id_)
-        for leftover in (files.socket, files.lock):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(leftover)
+    def ensure_reserve(self) -> None:
+        """Set the reserve aside where there is room for it."""
         with contextlib.suppress(OSError):
-            os.rmdir(files.run)
-        self.drop_empty_run()
+            descriptor = os.open(self.reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _RESERVE)
+            except OSError:
+                os.unlink(self.reserve)
+            finally:
+                os.close(descriptor)
+
+    def release_reserve(self) -> bool:
+        """Give the reserve back to the disk; whether there was one."""
+        try:
+            os.unlink(self.reserve)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def ensure_run(self) -> None:
+        """Make ``run``, for the caller alone. Raises HostError where it cannot be, or another user holds the place."""
+        try:
+            for directory in (os.path.dirname(self.run), self.run):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory, 0o700)
+                status = os.lstat(directory)
+                if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+                    raise HostError(f"{directory} belongs to another user: set XDG_RUNTIME_DIR to your own")
+        except OSError as error:
+            raise HostError(f"cannot make {self.run}: {error.strerror}: set XDG_RUNTIME_DIR to your own") from error
 
     def drop_empty_run(self) -> None:
-        """Remove the directory of sockets and locks if nothing is in it."""
+        """Remove ``run`` if nothing is in it."""
         with contextlib.suppress(OSError):
             os.rmdir(self.run)
             os.rmdir(os.path.dirname(self.run))
 
-    def ensure_run(self) -> None:
-        """Make the directory of sockets and locks. Raises HostError where it cannot be, or another user holds it."""
-        try:
-            os.makedirs(self.run, mode=0o700, exist_ok=True)
-            status = os.lstat(os.path.dirname(self.run))
-        except OSError as error:
-            raise HostError(f"cannot make {self.run}: {error.strerror}: set XDG_RUNTIME_DIR to your own") from error
-        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
-            raise HostError(f"{os.path.dirname(self.run)} belongs to another user: set XDG_RUNTIME_DIR to your own")
-
 
 @dataclass(frozen=True)
 class ContainerPaths:
-    """One container's files: ``home`` lasts, ``run`` goes with its process."""
+    """One container's files, in its own directory."""
 
     home: str
-    run: str
 
     @property
     def config(self) -> str:
@@ -132,18 +148,25 @@ class ContainerPaths:
 
     @property
     def lock(self) -> str:
-        """Held by the monitor for as long as it lives."""
-        return os.path.join(self.run, "lock")
+        """Held by the monitor for as long as it lives, and by whoever changes a container that does not run.
+
+        It lies in the store, not with the machine's runtime files: those differ between a login shell and a service,
+        and are cleaned away under a container that runs.
+        """
+        return os.path.join(self.home, "lock")
 
     @property
     def socket(self) -> str:
-        return os.path.join(self.run, "socket")
+        """Where the monitor listens."""
+        return os.path.join(self.home, "socket")
 
 
 def _usual_home(environment: Mapping[str, str]) -> str:
     if os.geteuid() == 0:
         return f"/var/lib/{_NAME}"
     base = environment.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    if not base.startswith("/"):
+        raise HostError("this user has no home directory: set KERNEL_SANDBOX_HOME to where containers are to be kept")
     return os.path.join(base, _NAME)
 
 

@@ -17,7 +17,7 @@ from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
-from kernel_sandbox.errors import Conflict, NotFound, SandboxError
+from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError
 from kernel_sandbox.runtime import cgroups, ids, monitor, process, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
@@ -34,7 +34,7 @@ _MAX_ACCOUNTS = 1 << 20
 def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     """The job: run the container to its end. The first descriptor is the client that asked for it."""
     task = msgspec.msgpack.decode(argument, type=Supervision)
-    monitor.detach()
+    monitor.detach(descriptors)
     paths = Paths(task.home, task.run)
     client = socket.socket(fileno=os.dup(descriptors[0]))
     with _Place(paths, task.container) as place:
@@ -44,18 +44,19 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
 
 
 class _Place:
-    """The container's runtime directory and lock: whoever holds it is the only monitor."""
+    """The container's lock: whoever holds it is the only monitor."""
 
     def __init__(self, paths: Paths, id_: str) -> None:
-        files = paths.container(id_)
-        paths.ensure_run()
-        self._paths = paths
-        self._id = id_
-        self._lock = locks.take(files.lock)
+        self._files = paths.container(id_)
+        with store_errors(self._files.home):
+            self._lock = locks.take(self._files.lock)
         if self._lock is None:
             raise Conflict(f"container {id_[:12]} is running already")
+        self._remove_socket()
+
+    def _remove_socket(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(files.socket)
+            os.unlink(self._files.socket)
 
     def __enter__(self) -> _Place:
         return self
@@ -64,12 +65,11 @@ class _Place:
         self.leave()
 
     def leave(self) -> None:
-        """Let the next monitor in, with nothing left in its way."""
-        if self._lock is None:
-            return
-        self._paths.drop_run(self._id)
-        os.close(self._lock)
-        self._lock = None
+        """Let the next monitor in."""
+        if self._lock is not None:
+            self._remove_socket()
+            os.close(self._lock)
+            self._lock = None
 
 
 class _Supervisor:
@@ -94,6 +94,10 @@ class _Supervisor:
                 client.follow(_size(self._files.log))
             journal = _Journal(self._paths, self._state, self._container, self._place)
             monitor.run(container, journal, client)
+        except OSError as error:
+            failure = HostError(f"cannot start the container: {(error.strerror or str(error)).lower()}")
+            self._record_failure(failure)
+            raise failure from error
         except SandboxError as error:
             self._record_failure(error)
             raise

@@ -93,7 +93,7 @@ PR_SET_NO_NEW_PRIVS = 38
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _SECCOMP_SET_MODE_FILTER = 1
 _CAPABILITY_VERSION_3 = 0x20080522
-_CLOSE_RANGE_CLOEXEC = 4
+CLOSE_RANGE_CLOEXEC = 4
 
 
 def _result(value: int, path: str | bytes | None = None) -> int:
@@ -253,11 +253,6 @@ def rt_sigaction_default(number: int) -> None:
     _syscall(_NR_OLD["rt_sigaction"], number, action, None, ctypes.c_size_t(8))
 
 
-def close_range_on_exec(first: int) -> None:
-    """close_range(2) with CLOSE_RANGE_CLOEXEC from descriptor *first* on."""
-    _syscall(
-        _NR_CLOSE_RANGE,
-        ctypes.c_uint(first),
-        ctypes.c_uint(0xFFFFFFFF),
-        ctypes.c_uint(_CLOSE_RANGE_CLOEXEC),
-    )
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
+    """close_range(2); with CLOSE_RANGE_CLOEXEC in *flags* the descriptors stay open until execve(2)."""
+    _syscall(_NR_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def _make(parent: str, name: str, controllers: Iterable[str] = ()) -> str:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(parent)
             _enable(parent, controllers)
-            os.mkdir(path)
+            _make_afresh(path)
         except FileNotFoundError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -249,6 +250,19 @@ def _beside_own_process(scope: str, controllers: Iterable[str]) -> str:
     _write(f"{scope}/monitor/cgroup.procs", "0")
     _enable(scope, controllers)
     return f"{scope}/container"
+
+
+def _make_afresh(path: str) -> None:
+    """A group of this container's that is there already was left by a monitor that was killed, maybe with processes."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        leftover = Cgroup((path,))
+        for pid in leftover.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        leftover.remove()
+        os.mkdir(path)
 
 
 def _enable(group: str, controllers: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -60,10 +61,11 @@ def become(plan: FirstProcess, channel: socket.socket) -> NoReturn:
     """Turn this freshly cloned process into the container's command; never returns."""
     try:
         _set_up(plan, _wait_for_go(channel))
+        _die_with_monitor(channel)
         _execute(plan.spec.process)
     except ContainerStartError as error:
         _report(channel, Failure(str(error), error.exit_code))
-    except OSError as error:
+    except Exception as error:
         _report(channel, Failure(f"cannot set up the container: {error}", 125))
     os._exit(125)
 
@@ -82,6 +84,7 @@ def _wait_for_go(channel: socket.socket) -> list[int]:
 def _set_up(plan: FirstProcess, descriptors: list[int]) -> None:
     spec = plan.spec
     _reset_signals()
+    os.umask(0o022)
     _become_root(spec)
     os.setsid()
     if spec.linux.unshares("cgroup"):
@@ -100,7 +103,6 @@ def _set_up(plan: FirstProcess, descriptors: list[int]) -> None:
     _enter_directory(spec.process)
     _confine(spec.process, plan.seccomp)
     _take_identity(spec.process, _may_set_groups(spec))
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reset_signals() -> None:
@@ -140,26 +142,19 @@ def _raise_loopback() -> None:
 def _take_stdio(stdio: tuple[int, int, int]) -> None:
     for number, descriptor in enumerate(stdio):
         os.dup2(descriptor, number, inheritable=True)
-    syscalls.close_range_on_exec(3)
+    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
 
 
 def _enter_directory(process: Process) -> None:
-    """The working directory, made where it is missing, with no way back to a directory of the host's."""
+    """The working directory, with no way back to a directory of the host's."""
     try:
-        os.makedirs(process.cwd, exist_ok=True)
         resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
         os.fchdir(syscalls.openat2(syscalls.AT_FDCWD, process.cwd, os.O_PATH | os.O_DIRECTORY, resolve=resolve))
     except OSError as error:
         raise ContainerStartError(
-            f"cannot use {process.cwd!r} as the working directory: {_reason(error)}",
+            f"cannot use {process.cwd!r} as the working directory: {(error.strerror or '').lower()}",
             126 if error.errno == errno.EACCES else 125,
         ) from error
-
-
-def _reason(error: OSError) -> str:
-    """makedirs(3) meets a file as something that exists already."""
-    number = errno.ENOTDIR if error.errno == errno.EEXIST else error.errno
-    return os.strerror(number or 0).lower()
 
 
 def _confine(process: Process, seccomp: bytes | None) -> None:
@@ -189,6 +184,18 @@ def _take_identity(process: Process, may_set_groups: bool) -> None:
     os.setresuid(process.user.uid, process.user.uid, process.user.uid)
     permitted = capabilities.mask(process.capabilities.permitted)
     syscalls.capset(capabilities.mask(process.capabilities.effective), permitted, 0)
+
+
+def _die_with_monitor(channel: socket.socket) -> None:
+    """Be killed when the monitor is. Changed credentials undo that, so it comes last; the monitor may be gone then."""
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    except PermissionError:
+        return
+    poll = select.poll()
+    poll.register(channel, 0)
+    if poll.poll(0):
+        os._exit(125)
 
 
 def _execute(process: Process) -> NoReturn:

@@ -129,6 +129,8 @@ class _HelperLauncher:
 
     def _disconnect(self) -> None:
         if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
             self._control = None
 
@@ -175,7 +177,7 @@ class WarmLauncher(_HelperLauncher):
         import subprocess
 
         return subprocess.Popen(
-            [sys.executable, "-m", self._module, str(control)],
+            [sys.executable, "-P", "-m", self._module, str(control)],
             executable=program,
             pass_fds=[control, *kept],
             stdin=subprocess.DEVNULL,
@@ -243,6 +245,9 @@ def _outcome(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> Frame:
         return Failure.of(error).frame()
     except KeyboardInterrupt:
         return Failure.of(SandboxError("interrupted")).frame()
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return Failure.of(HostError(f"{(error.strerror or str(error)).lower()}{where}")).frame()
     except Exception as error:
         return Failure.of(HostError(f"internal error: {type(error).__name__}: {error}")).frame()
 

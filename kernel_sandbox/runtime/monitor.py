@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
+from kernel_sandbox.errors import StoreError
+from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import sessions
 from kernel_sandbox.runtime.cgroups import Cgroup
 from kernel_sandbox.runtime.frames import Ending, Frame, Kind
@@ -33,7 +36,10 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Journal(Protocol):
-    """Where a monitor records what happens; each call is durable when it returns."""
+    """Where a monitor records what happens; other processes see it when the call returns.
+
+    An end that cannot be recorded (a full disk) is found out by the next command.
+    """
 
     def started(self, running: Running) -> None: ...
 
@@ -61,15 +67,26 @@ def run(container: Container, journal: Journal, first: sessions.Session | None) 
             first.send(Frame(Kind.STARTED, str(process.pid).encode()))
         exit_code = relay.until_exit()
         ending = Ending(exit_code, cgroup.oom_killed())
-        cgroup.remove()
         relay.stop_listening()
-        journal.exited(ending)
+        with contextlib.suppress(OSError):
+            cgroup.remove()
+        with contextlib.suppress(StoreError):
+            journal.exited(ending)
         relay.finish(Frame(Kind.EXITED, msgspec.msgpack.encode(ending)))
 
 
-def detach() -> None:
-    """Make the calling process a monitor: own session, no terminal, deaf to the signals meant for its client."""
+def detach(kept: Sequence[int]) -> None:
+    """Make the calling process a monitor: own session, no terminal, deaf to the signals meant for its client.
+
+    Of its client's descriptors it keeps only those.
+    """
     os.setsid()
+    first = 3
+    for descriptor in sorted(kept):
+        if first < descriptor:
+            syscalls.close_range(first, descriptor - 1)
+        first = descriptor + 1
+    syscalls.close_range(first)
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)

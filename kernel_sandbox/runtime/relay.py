@@ -113,7 +113,7 @@ class Relay:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        with contextlib.suppress(OSError):
             connection, _ = self._listener.accept()
             self.welcome(sessions.Session(connection))
 
@@ -140,7 +140,7 @@ class Relay:
                 self._input_ended = True
                 self._write_input()
             case Kind.SIGNAL:
-                self._process.signal(int(frame.payload))
+                self._process.signal(_signal_number(frame.payload))
             case _:
                 raise ValueError(f"a client cannot send {frame.kind.name}")
 
@@ -189,6 +189,9 @@ class Relay:
     def _terminate(self) -> None:
         os.read(self._termination, _CHUNK)
         self._hang_up()
+        if self._exited:
+            for session in tuple(self._sessions):
+                self._dismiss(session)
 
     def _hang_up(self) -> None:
         """End the container: whoever it belongs to has gone, or the machine goes down."""
@@ -210,6 +213,13 @@ class Relay:
         for session in tuple(self._sessions):
             session.close()
         self._poll.close()
+
+
+def _signal_number(payload: bytes) -> int:
+    number = int(payload)
+    if not 0 < number < signal.NSIG:
+        raise ValueError(f"no signal has the number {number}")
+    return number
 
 
 def _termination() -> int:

@@ -22,6 +22,8 @@ _STAGING = "/tmp"
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _DEFAULT_MODE = 0o755
+_MAX_LINKS = 10
+_SEALED = {"proc", "sysfs"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def assemble(trees: Trees, operations: Iterable[mounts.MountOp], cgroup_mounts: 
     """
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     devices = {name: _open_tree(f"/dev/{name}", None) for name in mounts.DEVICES}
+    null = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     root = _mount_overlay(trees)
-    builder = _Builder(root, trees.sources, devices, cgroup_mounts)
+    builder = _Builder(root, trees.sources, devices, null, cgroup_mounts)
     for operation in operations:
         builder.carry_out(operation)
     return root
@@ -139,11 +142,15 @@ class _Builder:
         root: int,
         sources: Mapping[str, int],
         devices: Mapping[str, int],
+        null: int,
         cgroup_mounts: Mapping[str, str],
     ) -> None:
         self._root = root
         self._sources = sources
         self._devices = devices
+        self._null = null
+        self._sealed: set[int] = set()
+        self._dev: os.stat_result | None = None
         self._cgroup_mounts = cgroup_mounts
 
     def carry_out(self, operation: mounts.MountOp) -> None:
@@ -155,7 +162,7 @@ class _Builder:
     def _carry_out(self, operation: mounts.MountOp) -> None:
         match operation:
             case mounts.NewFilesystem(target, fstype, attributes, options):
-                _attach(syscalls.fsmount(fstype, dict(options), attributes), self._directory(target))
+                self._mount(target, fstype, attributes, dict(options))
             case mounts.BindMount(target, source, attributes):
                 self._bind(target, source, attributes)
             case mounts.ControlGroups(target, attributes):
@@ -165,6 +172,8 @@ class _Builder:
                 _attach(self._devices[name], self._file(target))
             case mounts.SymbolicLink(target, content, may_dangle):
                 self._link(target, content, may_dangle)
+            case mounts.Directory(target):
+                os.close(self._made_directory(target))
             case mounts.KernelParameter(target, value):
                 self._set_parameter(target, value)
             case mounts.Mask(target):
@@ -181,30 +190,42 @@ class _Builder:
         """A mount target for a filesystem of the kernel's: a real directory, made where it is missing."""
         return self._made_directory(path, syscalls.RESOLVE_NO_SYMLINKS)
 
-    def _made_directory(self, path: str, resolve: int = 0) -> int:
+    def _made_directory(self, path: str, resolve: int = 0, links: int = _MAX_LINKS) -> int:
+        """A directory, made with those above it where they are missing; a dangling link's target is made."""
         try:
             return self._resolve(path, _DIRECTORY, resolve)
         except FileNotFoundError:
-            parent, name = os.path.split(path.rstrip("/"))
-            above = self._made_directory(parent or "/", resolve)
-            try:
-                os.mkdir(name, _DEFAULT_MODE, dir_fd=above)
-            finally:
-                os.close(above)
+            with self._parent(path) as parent:
+                name = os.path.basename(path.rstrip("/"))
+                try:
+                    os.mkdir(name, _DEFAULT_MODE, dir_fd=parent)
+                except FileExistsError:
+                    target = self._dangling(path, parent, links)
+                    os.close(self._made_directory(target, resolve, links - 1))
             return self._resolve(path, _DIRECTORY, resolve)
 
-    def _file(self, path: str) -> int:
-        """A mount target for a file, made empty where it is missing."""
+    def _file(self, path: str, links: int = _MAX_LINKS) -> int:
+        """A mount target for a file, made empty where it is missing; a dangling link's target is made."""
         try:
             return self._resolve(path)
         except FileNotFoundError:
             with self._parent(path) as parent:
-                os.close(os.open(os.path.basename(path), _NEW_FILE, 0o644, dir_fd=parent))
+                try:
+                    os.close(os.open(os.path.basename(path), _NEW_FILE, 0o644, dir_fd=parent))
+                except FileExistsError:
+                    os.close(self._file(self._dangling(path, parent, links), links - 1))
             return self._resolve(path)
+
+    def _dangling(self, path: str, parent: int, links: int) -> str:
+        """Where the symbolic link at *path* leads, inside the root."""
+        if not links:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(os.path.basename(path.rstrip("/")), dir_fd=parent)
+        return os.path.normpath(os.path.join("/", os.path.dirname(path.rstrip("/")), target))
 
     @contextmanager
     def _parent(self, path: str) -> Iterator[int]:
-        descriptor = self._made_directory(os.path.dirname(path) or "/")
+        descriptor = self._made_directory(os.path.dirname(path.rstrip("/")) or "/")
         try:
             yield descriptor
         finally:
@@ -215,7 +236,25 @@ class _Builder:
         if attributes:
             syscalls.mount_setattr(tree, attributes, syscalls.AT_RECURSIVE)
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-        _attach(tree, self._made_directory(target) if is_directory else self._file(target))
+        place = self._made_directory(target) if is_directory else self._file(target)
+        if self._is_sealed(place):
+            os.close(place)
+            raise ContainerStartError(f"cannot mount {source} on {target}: that is in /proc, /sys or /dev itself")
+        _attach(tree, place)
+
+    def _mount(self, target: str, fstype: str, attributes: int, options: dict[str, str | None]) -> None:
+        _attach(syscalls.fsmount(fstype, options, attributes), self._directory(target))
+        with _closing(self._resolve(target, _DIRECTORY)) as mounted:
+            status = os.fstat(mounted)
+        if fstype in _SEALED:
+            self._sealed.add(status.st_dev)
+        if target == "/dev":
+            self._dev = status
+
+    def _is_sealed(self, place: int) -> bool:
+        """Whether it lies in proc or sysfs or is /dev itself, whatever name led there: masks and devices rest on it."""
+        status = os.fstat(place)
+        return status.st_dev in self._sealed or (self._dev is not None and os.path.samestat(status, self._dev))
 
     def _link(self, target: str, content: str, may_dangle: bool) -> None:
         if not may_dangle and not self._exists(content):
@@ -257,7 +296,8 @@ class _Builder:
             if stat.S_ISDIR(os.fstat(place).st_mode):
                 cover = syscalls.fsmount("tmpfs", {"size": "0k"}, mounts.RDONLY)
             else:
-                cover = syscalls.open_tree(self._root, "dev/null", syscalls.OPEN_TREE_CLONE)
+                cover = syscalls.open_tree(self._null, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
+                syscalls.mount_setattr(cover, syscalls.MOUNT_ATTR_RDONLY)
             _attach(cover, os.dup(place))
 
     def _protect(self, target: str) -> None:

@@ -67,11 +67,12 @@ class Session:
         yield from self._decoder.feed(data)
 
     def pump(self, log: int, log_size: int) -> bool:
-        """Send as much as the client takes; True while something is left to send."""
+        """Send as much as the client takes; True while something is left. A log that was cut short is passed over."""
         try:
             while self._offset is not None and self._offset < log_size:
                 count = min(_SEND_AT_ONCE, log_size - self._offset)
-                self._offset += os.sendfile(self._socket.fileno(), log, self._offset, count)
+                sent = os.sendfile(self._socket.fileno(), log, self._offset, count)
+                self._offset = self._offset + sent if sent else log_size
             while self._answers:
                 del self._answers[: self._socket.send(self._answers)]
         except BlockingIOError:

@@ -65,6 +65,12 @@ class SymbolicLink(msgspec.Struct, frozen=True):
     may_dangle: bool = True
 
 
+class Directory(msgspec.Struct, frozen=True):
+    """A directory that must exist, made where it is missing: the command's working directory."""
+
+    target: str
+
+
 class KernelParameter(msgspec.Struct, frozen=True):
     """A namespaced setting (sysctl(8)), by its path in proc."""
 
@@ -84,7 +90,9 @@ class Protect(msgspec.Struct, frozen=True):
     target: str
 
 
-MountOp = NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | KernelParameter | Mask | Protect
+MountOp = (
+    NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | Directory | KernelParameter | Mask | Protect
+)
 
 
 def plan(spec: Spec) -> tuple[MountOp, ...]:
@@ -101,6 +109,7 @@ def plan(spec: Spec) -> tuple[MountOp, ...]:
             operations.append(NewFilesystem(mount.destination, mount.type, attributes, options))
         if mount.destination == "/dev":
             operations += _devices()
+    operations.append(Directory(spec.process.cwd))
     for name, value in spec.linux.sysctl.items():
         operations.append(KernelParameter("/proc/sys/" + name.replace(".", "/"), value))
     operations += map(Mask, spec.linux.masked_paths)
