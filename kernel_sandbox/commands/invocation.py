@@ -20,6 +20,10 @@ def invoke(arguments: Sequence[str], context: Context) -> Result:
         return Lines((str(asked),))
     except click.exceptions.NoArgsIsHelpError as error:
         return Lines((error.format_message(),))
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
+    except UnicodeEncodeError as error:
+        raise UsageError("an argument is not valid UTF-8") from error
     except click.ClickException as error:
         raise _usage_error(error, context.program) from None
     return result if isinstance(result, Result) else Lines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import msgspec
 
 from kernel_sandbox.commands.command import Context, CreatingCommand, RunCommand
 from kernel_sandbox.commands.results import Foreground, Lines, Result
-from kernel_sandbox.errors import UsageError
+from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import options as values
 from kernel_sandbox.spec import seccomp, units
 from kernel_sandbox.spec.options import ContainerOptions
@@ -91,7 +92,13 @@ def run(context: Context, /, detach: bool, **flags: Any) -> Result:
     context.engine.warm_up()
     containers = context.engine.containers
     container = containers.create(_options(context, **flags))
-    attachment = containers.start(container.id, foreground=not detach)
+    try:
+        attachment = containers.start(container.id, foreground=not detach)
+    except KeyboardInterrupt:
+        if container.options.remove:
+            with contextlib.suppress(SandboxError):
+                containers.remove(container.id, force=True)
+        raise
     if not detach:
         return Foreground(attachment, container.id, container.options.interactive)
     with attachment:

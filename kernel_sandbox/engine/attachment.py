@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from kernel_sandbox.errors import HostError
+from kernel_sandbox.runtime import sessions
 from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
 from kernel_sandbox.runtime.launcher import Failure
 
@@ -17,11 +19,18 @@ _CHUNK = 1 << 16
 
 
 class Attachment:
-    """A connection to a container's monitor. A context manager; leaving it hangs up."""
+    """A connection to a container's monitor. A context manager; leaving it hangs up.
 
-    def __init__(self, connection: socket.socket) -> None:
+    *socket_path* is where the monitor listens; *lost* is called when the monitor turns out to have been killed.
+    """
+
+    def __init__(self, connection: socket.socket, socket_path: str, lost: Callable[[], object]) -> None:
+        connection.setblocking(False)
         self._connection = connection
+        self._socket_path = socket_path
+        self._lost = lost
         self._frames = self._receive()
+        self._outgoing = bytearray()
         self._stdin: int | None = None
         self.ending: Ending | None = None
 
@@ -29,17 +38,20 @@ class Attachment:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self.close()
 
-    def fileno(self) -> int:
-        """The connection's descriptor, to be waited for."""
-        return self._connection.fileno()
+    def close(self) -> None:
+        """Hang up, also where a forked process has the connection open."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
 
     def await_start(self) -> None:
         """Until the container's process runs. Raises what kept it from starting."""
         for frame in self._frames:
             if frame.kind is Kind.STARTED:
                 return
+        self._lost()
         raise HostError("the container's monitor was killed before the container ran: try again")
 
     def output(self, stdin: int | None = None) -> Iterator[Frame]:
@@ -50,6 +62,7 @@ class Attachment:
         self._stdin = stdin
         yield from self._frames
         if self.ending is None:
+            self._lost()
             raise HostError("the container's monitor was killed, and the container with it")
 
     def end(self) -> Ending:
@@ -61,10 +74,12 @@ class Attachment:
 
     def wait_for_end(self, seconds: float | None) -> bool:
         """Wait, on a connection that follows no output, for at most *seconds*; whether the container has ended."""
-        ready, _, _ = select.select([self._connection], [], [], seconds)
-        if ready:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        has_ended = bool(poll.poll(None if seconds is None else seconds * 1000))
+        if has_ended:
             self.end()
-        return bool(ready)
+        return has_ended
 
     def _receive(self) -> Iterator[Frame]:
         """Every frame but the last, which becomes ``ending``. Raises a failure that comes instead."""
@@ -79,37 +94,40 @@ class Attachment:
                 yield frame
 
     def _read(self) -> bytes:
-        if self._stdin is not None:
-            self._feed(self._stdin)
+        """The next bytes, empty at the end; input and requests are sent meanwhile, as the monitor takes them."""
+        while True:
+            poll = select.poll()
+            poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+            if self._stdin is not None and not self._outgoing:
+                poll.register(self._stdin, select.POLLIN)
+            ready = dict(poll.poll())
+            if ready.get(self._connection.fileno(), 0) & ~select.POLLOUT:
+                return self._received()
+            self._flush()
+            if self._stdin in ready:
+                self._take_input(self._stdin)
+
+    def _received(self) -> bytes:
         try:
             return self._connection.recv(_CHUNK)
         except ConnectionResetError:
             return b""
 
-    def _feed(self, stdin: int) -> None:
-        """Pass input on until there is output to read."""
-        poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
-        poll.register(stdin, select.POLLIN)
-        while self._connection.fileno() not in (ready := dict(poll.poll())):
-            if stdin in ready and not self._pass_on(stdin):
-                return
-
-    def _pass_on(self, stdin: int) -> bool:
+    def _take_input(self, stdin: int | None) -> None:
+        assert stdin is not None
         data = os.read(stdin, _CHUNK)
         if data:
             self.write(data)
-            return True
-        self._stdin = None
-        self.end_input()
-        return False
+        else:
+            self._stdin = None
+            self.end_input()
 
     def follow(self, payload: bytes) -> None:
         """Ask for the output, from the log's start or from now on (``sessions.FROM_START``)."""
         self._send(Frame(Kind.FOLLOW, payload))
 
     def write(self, data: bytes) -> None:
-        """More standard input; may wait until the container reads."""
+        """More standard input. What the container does not read yet is sent while ``output`` is read."""
         for start in range(0, len(data), _CHUNK):
             self._send(Frame(Kind.STDIN, data[start : start + _CHUNK]))
 
@@ -117,13 +135,24 @@ class Attachment:
         """Nothing more will be written."""
         self._send(Frame(Kind.STDIN_END))
 
-    def signal(self, number: int) -> None:
-        """A signal for the container's first process."""
-        self._send(Frame(Kind.SIGNAL, str(int(number)).encode()))
-
     def _send(self, frame: Frame) -> None:
-        """A container that has ended needs nothing any more."""
+        self._outgoing += frame.encode()
+        self._flush()
+
+    def _flush(self) -> None:
+        """As much as the monitor takes now; one that has gone needs nothing any more."""
         try:
-            self._connection.sendall(frame.encode())
-        except (BrokenPipeError, ConnectionResetError):
+            while self._outgoing:
+                del self._outgoing[: self._connection.send(self._outgoing)]
+        except BlockingIOError:
             return
+        except OSError:
+            self._outgoing.clear()
+
+    def signal(self, number: int) -> None:
+        """A signal for the container's first process, on a connection of its own: from a signal handler or any thread.
+
+        A container that has ended needs none.
+        """
+        with contextlib.suppress(OSError), sessions.connect(self._socket_path) as connection:
+            connection.sendall(Frame(Kind.SIGNAL, str(int(number)).encode()).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.engine.images import Images, Origin
 from kernel_sandbox.engine.names import random_name
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import Conflict, NotFound, UsageError
+from kernel_sandbox.errors import Conflict, HostError, NotFound, StoreError, UsageError
 from kernel_sandbox.runtime import log, sessions
 from kernel_sandbox.runtime.frames import Ending, Frame
 from kernel_sandbox.runtime.launcher import Launcher, call
@@ -27,6 +28,7 @@ from kernel_sandbox.spec.resources import checked_memory
 from kernel_sandbox.storage.state import Container, Image, State, Status
 
 _NAME_ATTEMPTS = 20
+_SECONDS_TO_DIE = 30.0
 
 
 class Containers:
@@ -68,15 +70,25 @@ class Containers:
             raise Conflict(f"container {container.name} is running already")
         task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground)
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._launcher.spawn("supervise", tasks.encode(task), (theirs.fileno(),))
-        attachment = Attachment(ours)
+        attachment = self._attachment(container, ours)
         try:
+            with theirs:
+                self._launcher.spawn("supervise", tasks.encode(task), (theirs.fileno(),))
             attachment.await_start()
         except BaseException:
-            ours.close()
+            attachment.close()
             raise
         return attachment
+
+    def _attachment(self, container: Container, connection: socket.socket) -> Attachment:
+        path = self._paths.container(container.id).socket
+        return Attachment(connection, path, lambda: self._settled_by_id(container.id))
+
+    def _settled_by_id(self, id_: str) -> None:
+        """Make the recorded state of a container true whose monitor was lost."""
+        found = self._state.container(id_)
+        if found is not None:
+            self._settled(found)
 
     def run(self, wanted: ContainerOptions) -> tuple[Ending, bytes, bytes]:
         """Create and start a container in the foreground and wait: how it ended, and what it wrote."""
@@ -127,9 +139,10 @@ class Containers:
 
     def _connected(self, container: Container) -> Attachment:
         try:
-            return Attachment(sessions.connect(self._paths.container(container.id).socket))
+            connection = sessions.connect(self._paths.container(container.id).socket)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise Conflict(f"container {container.name} is not running") from error
+        return self._attachment(container, connection)
 
     def kill(self, key: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a container's first process. Raises Conflict where it does not run."""
@@ -146,8 +159,7 @@ class Containers:
             with self._connected(container) as attachment:
                 attachment.signal(options.parse_signal(stop_signal))
                 if not attachment.wait_for_end(None if seconds < 0 else seconds):
-                    attachment.signal(signal.SIGKILL)
-                    attachment.end()
+                    self._kill_and_wait(container, attachment)
         except Conflict:
             return
 
@@ -161,7 +173,19 @@ class Containers:
             return self.find(container.id).exit_code
 
     def remove(self, key: str, force: bool = False) -> None:
-        """Remove a container and what it wrote; with *force* a running one is killed first."""
+        """Remove a container and what it wrote; with *force* a running one is killed first.
+
+        On a full disk the store's reserve makes room for that.
+        """
+        try:
+            self._remove(key, force)
+        except StoreError:
+            if not self._paths.release_reserve():
+                raise
+            self._remove(key, force)
+            self._paths.ensure_reserve()
+
+    def _remove(self, key: str, force: bool) -> None:
         container = self.find(key)
         if container.status is Status.RUNNING:
             if not force:
@@ -169,27 +193,28 @@ class Containers:
                     f"You cannot remove a running container {container.id}. "
                     "Stop the container before attempting removal or force remove"
                 )
-            self._kill_and_wait(container)
+            with contextlib.suppress(Conflict), self._connected(container) as attachment:
+                self._kill_and_wait(container, attachment)
             if container.options.remove:
                 return
         self._call("remove", container)
 
-    def _kill_and_wait(self, container: Container) -> None:
-        try:
-            with self._connected(container) as attachment:
-                attachment.signal(signal.SIGKILL)
-                attachment.end()
-        except Conflict:
-            return
+    def _kill_and_wait(self, container: Container, attachment: Attachment) -> None:
+        attachment.signal(signal.SIGKILL)
+        if not attachment.wait_for_end(_SECONDS_TO_DIE):
+            raise HostError(
+                f"container {container.name} was killed and has not ended: its monitor does not answer, kill that, "
+                f"the parent of process {container.pid}"
+            )
 
     def logs(self, key: str, follow: bool = False) -> Iterator[Frame]:
         """What a container has written; with *follow* also what it goes on to write, until it ends."""
         container = self.find(key)
         if follow and container.status is Status.RUNNING:
-            with self._connected(container) as attachment:
+            with contextlib.suppress(Conflict), self._connected(container) as attachment:
                 attachment.follow(sessions.FROM_START)
                 yield from attachment.output()
-            return
+                return
         try:
             with open(self._paths.container(container.id).log, "rb") as file:
                 yield from log.read(file)
@@ -244,6 +269,9 @@ class Containers:
 
 def _check(wanted: ContainerOptions) -> None:
     """What can be refused before anything is made."""
+    texts = (*wanted.command, *(wanted.entrypoint or ()), *wanted.env, wanted.workdir, wanted.user)
+    if any("\0" in text for text in texts):
+        raise UsageError("a command, a variable and a path hold no zero byte")
     if wanted.name:
         options.checked_name(wanted.name)
     if wanted.hostname:
@@ -253,6 +281,10 @@ def _check(wanted: ContainerOptions) -> None:
     if wanted.workdir and not wanted.workdir.startswith("/"):
         raise UsageError(f"the working directory '{wanted.workdir}' is invalid, it needs to be an absolute path")
     capabilities.resolve(wanted.cap_add, wanted.cap_drop)
+    targets = [bind.target for bind in wanted.binds]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise UsageError(f"Duplicate mount point: {target}")
     for bind in wanted.binds:
         if not os.path.exists(bind.source):
             raise UsageError(f"cannot mount {bind.source}: no such file or directory on the host")

@@ -71,4 +71,5 @@ def _prepared(home: str | None) -> Paths:
     if not os.path.isdir(paths.skeleton):
         paths.ensure()
         ImageLayout(paths.oci, Staging(paths.staging)).ensure()
+        paths.ensure_reserve()
     return paths

@@ -174,6 +174,8 @@ class Images:
         old = documents.decode(documents.Manifest, self._layout.read(base.manifest)).layers if base else ()
         own = documents.Descriptor(media_type=documents.OCI_LAYER_GZIP, digest=Digest(layer.blob), size=layer.blob_size)
         layers = old if is_empty else (*old, own)
+        if len(layers) > documents.MAX_LAYERS:
+            raise SandboxError(f"max depth exceeded: an image has at most {documents.MAX_LAYERS} layers")
         diff_ids = below.rootfs.diff_ids if below else ()
         diff_ids = diff_ids if is_empty else (*diff_ids, Digest(layer.diff_id))
         document = _image_config(below, config, origin, diff_ids, created, is_empty)
@@ -271,9 +273,9 @@ class Images:
         images = self._state.images()
         kept = {layer.chain_id.hex for image in images for layer in image.layers}
         directory = os.path.join(self._paths.home, "layers")
-        trees = tuple(os.path.join(directory, name) for name in os.listdir(directory) if name not in kept)
-        if trees:
-            self._call("remove_trees", tasks.Trees, trees)
+        unneeded = [os.path.join(directory, name) for name in os.listdir(directory) if name not in kept]
+        for start in range(0, len(unneeded), _AT_ONCE):
+            self._call("remove_trees", tasks.Trees, tuple(unneeded[start : start + _AT_ONCE]))
         needed = {
             blob for image in images for blob in (image.id, image.manifest, *(each.blob for each in image.layers))
         }
@@ -309,6 +311,7 @@ class Images:
             )
 
 
+_AT_ONCE = 100
 _EMPTY_ARCHIVE = Digest.of(bytes(1024))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from kernel_sandbox.storage.staging import store_errors
 
-_ATTEMPTS = 20
+_ATTEMPTS = 100
 _PAUSE = 0.005
 
 

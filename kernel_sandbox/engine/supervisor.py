@@ -117,7 +117,8 @@ class _Supervisor:
             with open(self._files.config, "wb") as file:
                 file.write(runtime.encode(spec))
         maps = ids.IdMaps(spec.linux.uid_mappings, spec.linux.gid_mappings)
-        own = {bind.target: bind.source for bind in (*self._environment_binds(), *self._container.options.binds)}
+        binds = (*self._environment_binds(), *self._container.options.binds)
+        own = {bind.target: bind.source for bind in binds}
         filter_ = spec.linux.seccomp
         return process.Container(
             id=self._container.id,

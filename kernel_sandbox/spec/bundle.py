@@ -63,7 +63,8 @@ def environment(
     """PATH, HOSTNAME, the image's variables, the user's own, and HOME unless any of them sets it."""
     asked = merged_env(image.env, options.env)
     merged = merged_env((DEFAULT_PATH, f"HOSTNAME={hostname}"), asked)
-    return merged_env((*merged, f"HOME={identity.home}"), asked)
+    complete = merged_env((*merged, f"HOME={identity.home}"), asked)
+    return tuple(entry for entry in complete if not entry.startswith("="))
 
 
 def hostname(container_id: str, options: ContainerOptions) -> str:
@@ -169,7 +170,9 @@ def _sysctl(options: ContainerOptions, host: Host) -> dict[str, str]:
 
 
 def _mounts(options: ContainerOptions, host: Host) -> tuple[runtime.Mount, ...]:
-    binds = sorted((*host.environment_files, *options.binds), key=lambda bind: bind.target.count("/"))
+    asked = {bind.target for bind in options.binds}
+    usual = (bind for bind in host.environment_files if bind.target not in asked)
+    binds = sorted((*usual, *options.binds), key=lambda bind: bind.target.count("/"))
     return (*_kernel_filesystems(options, host), *map(_bind, binds))
 
 
@@ -199,4 +202,4 @@ def _kernel_filesystems(options: ContainerOptions, host: Host) -> tuple[runtime.
 
 def _bind(bind: Bind) -> runtime.Mount:
     mode = "ro" if bind.readonly else "rw"
-    return runtime.Mount(bind.target, "none", bind.source, ("rbind", mode, "rprivate"))
+    return runtime.Mount(bind.target, "none", bind.source, ("rbind", mode, "rprivate", "nodev"))

@@ -28,7 +28,7 @@ IdMap = tuple[IdMapping, ...]
 
 
 def own_range(slot: int) -> IdMap:
-    """The range that container number *slot* of a privileged engine shares with no other."""
+    """The range that container number *slot* of a privileged store shares with no other container of it."""
     return (IdMapping(0, _FIRST_RANGE + slot * RANGE, RANGE),)
 
 

@@ -6,6 +6,7 @@ start (``spec.bundle``). Reading flags' text is here, reading the command line i
 
 from __future__ import annotations
 
+import posixpath
 import re
 import signal
 from enum import StrEnum
@@ -95,7 +96,8 @@ def parse_bind(text: str) -> Bind:
         raise UsageError(f"invalid volume specification: '{text}': write /host/path:/container/path[:ro]")
     if not source.startswith("/"):
         raise UsageError(f"invalid volume specification: '{text}': the host path must be absolute")
-    if not target.startswith("/") or target.rstrip("/") == "":
+    target = posixpath.normpath(target).replace("//", "/")
+    if not target.startswith("/") or target == "/":
         raise UsageError(f"invalid volume specification: '{text}': the container path must be absolute and not '/'")
     return Bind(source, target, mode == "ro")
 
