@@ -21,8 +21,8 @@ from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError
 from kernel_sandbox.runtime import cgroups, ids, monitor, process, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
-from kernel_sandbox.spec import bundle, capabilities, image, runtime
-from kernel_sandbox.spec.options import Bind, Network
+from kernel_sandbox.spec import bundle, image, mounts, runtime
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Network
 from kernel_sandbox.spec.user import Identity, identify
 from kernel_sandbox.storage import merged, state
 from kernel_sandbox.storage.layout import ImageLayout
@@ -195,11 +195,19 @@ class _Supervisor:
 
 
 def prepare() -> None:
-    """Work out ahead what every container's start needs of this machine."""
+    """Do once, before the monitors are forked, what every start does first: read this machine, build the coders."""
     ids.store_maps()
     cgroups.hierarchies()
+    maps = ids.container_maps(0)
     machine = os.uname()
-    bundle.default_filter(capabilities.resolve(), machine.machine, machine.release)
+    host = bundle.Host(maps.uid, maps.gid, machine.machine, machine.release, 1, ())
+    options = ContainerOptions("sample", ("true",))
+    spec = bundle.make("sample", options, image.ContainerConfig(), identify("", "", ""), host)
+    runtime.decode(runtime.encode(spec))
+    mounts.plan(spec)
+    msgspec.json.decode(msgspec.json.encode(options), type=ContainerOptions)
+    rootfs = image.RootFS(type="layers", diff_ids=())
+    image.decode(image.ImageConfig, image.encode(image.ImageConfig(architecture="", os="linux", rootfs=rootfs)))
 
 
 def _hosts(hostname: str) -> str:
