@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TypeVar
 
 import click
 import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands.formatting import formatted, rendered
 from kernel_sandbox.commands.results import Document, Download, Foreground, Lines, Logs, Result, Table
 from kernel_sandbox.engine.download import downloaded
 from kernel_sandbox.engine.inspect import container_document, to_json
@@ -19,14 +20,25 @@ from kernel_sandbox.spec import units
 from kernel_sandbox.spec.options import parse_signal
 from kernel_sandbox.storage.state import Container, Status
 
+F = TypeVar("F", bound=Callable[..., object])
 _SHORT_ID = 12
 _SHORT_COMMAND = 20
 _STOP_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class ContainerRow:
-    """A row of ``ps``: what the table shows, in full."""
+_FIELDS = {
+    "id": "ID", "image": "Image", "command": "Command", "created": "RunningFor", "status": "Status", "ports": "Ports",
+    "names": "Names", "state": "State", "created_at": "CreatedAt", "labels": "Labels", "networks": "Networks",
+}  # fmt: skip
+_HEADERS = {
+    "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "Status": "STATUS",
+    "Ports": "PORTS", "Names": "NAMES", "State": "STATE", "CreatedAt": "CREATED AT", "Labels": "LABELS",
+    "Networks": "NETWORKS",
+}  # fmt: skip
+
+
+class ContainerRow(msgspec.Struct, frozen=True, rename=_FIELDS):
+    """A row of ``ps``, in full; to templates its fields have Docker's names."""
 
     id: str
     image: str
@@ -35,6 +47,10 @@ class ContainerRow:
     status: str
     ports: str
     names: str
+    state: str
+    created_at: str
+    labels: str
+    networks: str
 
 
 def each(names: tuple[str, ...], act: Callable[[str], object]) -> Result:
@@ -53,15 +69,22 @@ def each(names: tuple[str, ...], act: Callable[[str], object]) -> Result:
 @click.option("-a", "--all", "all_", is_flag=True, help="Show those that have ended, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@click.option(
+    "--format", "template", metavar="TEMPLATE", help="Show this of each: a Go template, after `table` or not."
+)
 @click.pass_obj
-def ps(context: Context, all_: bool, quiet: bool, no_trunc: bool) -> Result:
+def ps(context: Context, all_: bool, quiet: bool, no_trunc: bool, template: str | None) -> Result:
     """List containers."""
     containers = context.engine.containers.list(all_)
     if quiet:
         return Lines(tuple(found.id if no_trunc else found.id[:_SHORT_ID] for found in containers))
     items = tuple(_row(context, container) for container in containers)
-    headers = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
-    return Table(headers, tuple(_cells(item, no_trunc) for item in items), items)
+    shown = items if no_trunc else tuple(map(_shortened, items))
+    shown = tuple(msgspec.structs.replace(row, command=_quoted(row.command)) for row in shown)
+    if template:
+        return formatted(template, shown, _HEADERS)
+    cells = tuple((r.id, r.image, r.command, r.created, r.status, r.ports, r.names) for r in shown)
+    return Table(tuple(_HEADERS.values())[: len(_HEADERS) - 4], cells, items)
 
 
 def _row(context: Context, container: Container) -> ContainerRow:
@@ -74,6 +97,10 @@ def _row(context: Context, container: Container) -> ContainerRow:
         status=_status(container, now),
         ports="",
         names=container.name,
+        state=container.status.value,
+        created_at=time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(container.created // 10**9)),
+        labels=",".join(f"{key}={value}" for key, value in container.options.labels.items()),
+        networks=container.options.network.value,
     )
 
 
@@ -82,13 +109,15 @@ def _joined(command: tuple[str, ...]) -> str:
     return " ".join((command[0], *(f"'{argument}'" if " " in argument else argument for argument in command[1:])))
 
 
-def _cells(row: ContainerRow, no_trunc: bool) -> tuple[str, ...]:
+def _shortened(row: ContainerRow) -> ContainerRow:
     command = row.command
-    if not no_trunc and len(command) > _SHORT_COMMAND:
+    if len(command) > _SHORT_COMMAND:
         command = command[: _SHORT_COMMAND - 1] + "…"
-    quoted = '"' + command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    id_ = row.id if no_trunc else row.id[:_SHORT_ID]
-    return (id_, row.image, quoted, row.created, row.status, row.ports, row.names)
+    return msgspec.structs.replace(row, id=row.id[:_SHORT_ID], command=command)
+
+
+def _quoted(command: str) -> str:
+    return '"' + command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def _age(nanoseconds: int) -> str:
@@ -216,20 +245,30 @@ def export(context: Context, output: str | None, container: str) -> Result:
     return Lines()
 
 
-def inspected(names: tuple[str, ...], look: Callable[[str], object]) -> Result:
-    """``inspect`` of several objects: a JSON array of those that exist, and an error for each that does not."""
+def inspected(names: tuple[str, ...], look: Callable[[str], object], template: str | None) -> Result:
+    """``inspect``: an array of the objects that exist, or a template's lines, and an error for each of the others."""
     documents, errors = [], []
     for name in names:
         try:
             documents.append(look(name))
         except SandboxError as error:
             errors.append(error)
+    if template:
+        return msgspec.structs.replace(rendered(template, documents), errors=tuple(errors))
     return Document(to_json(documents), errors=tuple(errors))
 
 
+def format_option(command: F) -> F:
+    """``-f``, as every ``inspect`` has it."""
+    return click.option("-f", "--format", "template", metavar="TEMPLATE", help="Show this of each: a Go template.")(
+        command
+    )
+
+
 @click.command(cls=Command)
+@format_option
 @click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
 @click.pass_obj
-def inspect_container(context: Context, containers: tuple[str, ...]) -> Result:
+def inspect_container(context: Context, template: str | None, containers: tuple[str, ...]) -> Result:
     """Show all about containers, as JSON."""
-    return inspected(containers, lambda name: container_document(context.engine, name))
+    return inspected(containers, lambda name: container_document(context.engine, name), template)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 
 import click
+import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
-from kernel_sandbox.commands.containers import inspected
+from kernel_sandbox.commands.containers import format_option, inspected
+from kernel_sandbox.commands.formatting import formatted
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.inspect import container_document, image_document
 from kernel_sandbox.errors import NotFound, SandboxError
@@ -20,42 +21,62 @@ from kernel_sandbox.storage.state import Image
 _SHORT_ID = 12
 
 
-@dataclass(frozen=True)
-class ImageRow:
-    """A row of ``images``: one name of one image; ``size`` in bytes."""
+_FIELDS = {
+    "repository": "Repository", "tag": "Tag", "id": "ID", "created": "CreatedSince", "size": "Size", "digest": "Digest",
+    "created_at": "CreatedAt",
+}  # fmt: skip
+_HEADERS = {
+    "Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE",
+    "Digest": "DIGEST", "CreatedAt": "CREATED AT",
+}  # fmt: skip
+
+
+class ImageRow(msgspec.Struct, frozen=True, rename=_FIELDS):
+    """A row of ``images``: one name of one image; to templates its fields have Docker's names."""
 
     repository: str
     tag: str
     id: str
     created: str
-    size: int
+    size: str
+    digest: str
+    created_at: str
 
 
 @click.command(cls=Command)
 @click.option("-a", "--all", "all_", is_flag=True, help="Show all images.")
 @click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@click.option(
+    "--format", "template", metavar="TEMPLATE", help="Show this of each: a Go template, after `table` or not."
+)
 @click.argument("repository", required=False)
 @click.pass_obj
-def images(context: Context, all_: bool, quiet: bool, no_trunc: bool, repository: str | None) -> Result:
+def images(
+    context: Context, all_: bool, quiet: bool, no_trunc: bool, template: str | None, repository: str | None
+) -> Result:
     """List images."""
     rows = tuple(row for image in context.engine.images.list() for row in _rows(image))
     if repository:
         rows = tuple(row for row in rows if _is_named(row, repository))
+    shown = rows if no_trunc else tuple(map(_shortened, rows))
     if quiet:
-        return Lines(tuple(_shown_id(row, no_trunc) for row in rows))
-    headers = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
-    cells = (
-        (row.repository, row.tag, _shown_id(row, no_trunc), row.created, units.human_size(row.size)) for row in rows
-    )
-    return Table(headers, tuple(cells), rows)
+        return Lines(tuple(row.id for row in shown))
+    if template:
+        return formatted(template, shown, _HEADERS)
+    cells = tuple((row.repository, row.tag, row.id, row.created, row.size) for row in shown)
+    return Table(tuple(_HEADERS.values())[:5], cells, rows)
 
 
 def _rows(image: Image) -> tuple[ImageRow, ...]:
     created = f"{units.human_duration((time.time_ns() - image.created) / 1e9)} ago"
+    created_at = time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(image.created // 10**9))
     names = [references.parse(tag) for tag in image.tags]
     pairs = [(name.familiar_name, name.tag or "<none>") for name in names] or [("<none>", "<none>")]
-    return tuple(ImageRow(repository, tag, image.id, created, image.size) for repository, tag in pairs)
+    size = units.human_size(image.size)
+    return tuple(
+        ImageRow(repository, tag, image.id, created, size, image.manifest, created_at) for repository, tag in pairs
+    )
 
 
 def _is_named(row: ImageRow, wanted: str) -> bool:
@@ -64,8 +85,8 @@ def _is_named(row: ImageRow, wanted: str) -> bool:
     return row.repository == parsed.familiar_name and (not has_tag or row.tag == parsed.tag)
 
 
-def _shown_id(row: ImageRow, no_trunc: bool) -> str:
-    return row.id if no_trunc else row.id.partition(":")[2][:_SHORT_ID]
+def _shortened(row: ImageRow) -> ImageRow:
+    return msgspec.structs.replace(row, id=row.id.partition(":")[2][:_SHORT_ID])
 
 
 @click.command(cls=Command)
@@ -129,17 +150,19 @@ def rmi(context: Context, force: bool, images: tuple[str, ...]) -> Result:
 
 
 @click.command(cls=Command)
+@format_option
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.pass_obj
-def inspect_image(context: Context, images: tuple[str, ...]) -> Result:
+def inspect_image(context: Context, template: str | None, images: tuple[str, ...]) -> Result:
     """Show all about images, as JSON."""
-    return inspected(images, lambda name: image_document(context.engine, name))
+    return inspected(images, lambda name: image_document(context.engine, name), template)
 
 
 @click.command(cls=Command)
+@format_option
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.pass_obj
-def inspect(context: Context, names: tuple[str, ...]) -> Result:
+def inspect(context: Context, template: str | None, names: tuple[str, ...]) -> Result:
     """Show all about containers or images, as JSON."""
 
     def look(name: str) -> object:
@@ -150,4 +173,4 @@ def inspect(context: Context, names: tuple[str, ...]) -> Result:
                 continue
         raise NotFound(f"No such object: {name}")
 
-    return inspected(names, look)
+    return inspected(names, look, template)

@@ -163,7 +163,7 @@ def test_a_store_in_a_very_deep_directory_works(store):
 
 
 def test_a_store_with_strange_characters_in_its_path_works(store):
-    inner = Store(store.home / "a b:c,d\\e=f'\"ü")
+    inner = Store(store.home / "a b:c,d\\e=f'\"ü\udcff")
     inner.bootstrap("busybox")
     assert inner.cli("run", "--rm", "busybox", "echo", "works").stdout == "works\n"
     inner.remove()

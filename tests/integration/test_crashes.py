@@ -1,16 +1,19 @@
 """``kill -9`` of anybody: afterwards ``ps -a`` tells the truth, and ``rm -f`` leaves nothing."""
 
 import os
-import shutil
+import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.containers import is_alive, parent, runtime_directories, state
-from support.traces import Traces
+from support.containers import IS_ROOT, is_alive, parent, state
+from support.store import COMMAND
+from support.traces import CGROUPS, Traces
 from support.waiting import wait_until
 
 SLEEP = ("busybox", "sh", "-c", "echo ready; exec sleep 100")
@@ -126,12 +129,61 @@ def test_after_a_reboot_a_container_shows_as_exited(store):
     id_, pid = started(store)
     os.kill(parent(pid), signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), timeout=5)
-    for directory in runtime_directories():
-        for mine in directory.glob(f"*/{id_[:12]}"):
-            shutil.rmtree(mine)
+    with closing(sqlite3.connect(store.home / "state.db")) as database, database:
+        database.execute("UPDATE containers SET started = 1 WHERE id = ?", (id_,))
     assert "Exited (255)" in listed(store, id_)
     store.cli("start", id_, check=True)
     assert "Up" in listed(store, id_)
+
+
+def test_a_look_from_another_environment_ends_nothing(store, tmp_path):
+    # A login shell, a service and cron have different runtime directories, or none.
+    id_, pid = started(store, "--rm")
+    for directory in (str(tmp_path), "/nonexistent", ""):
+        assert "Up" in store.cli("ps", "-a", env={"XDG_RUNTIME_DIR": directory}).stdout
+        assert "running" in store.cli("start", id_, env={"XDG_RUNTIME_DIR": directory}).stderr
+    assert is_alive(pid)
+    assert "Up" in listed(store, id_)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="root's containers alone always have control groups")
+def test_control_groups_that_a_killed_monitor_left_do_not_keep_a_container_from_starting(store):
+    id_, pid = started(store)
+    groups = [Path(directory) for directory, _, _ in os.walk(CGROUPS) if os.path.basename(directory) == id_]
+    assert groups
+    store.cli("kill", id_, check=True)
+    wait_until(lambda: not any(group.exists() for group in groups))
+    with subprocess.Popen(["sleep", "100"]) as orphan:
+        for group in groups:
+            group.mkdir(parents=True)
+            (group / "cgroup.procs").write_text(str(orphan.pid))
+        store.cli("start", id_, check=True)
+        assert orphan.wait(5) == -signal.SIGKILL
+    assert "Up" in listed(store, id_)
+
+
+@pytest.mark.parametrize("command", [("stop", "-t", "1"), ("kill",), ("rm", "-f")], ids=" ".join)
+def test_a_log_that_is_cut_off_while_it_is_followed_holds_nothing_up(store, command):
+    id_, pid = started(store)
+    follower = store.start("logs", "-f", id_)
+    assert follower.stdout.readline() == b"ready\n"
+    os.truncate(store.home / "containers" / id_ / "log", 0)
+    store.cli(*command, id_, check=True, timeout=15)
+    wait_until(lambda: not is_alive(pid))
+    _, errors = follower.communicate(timeout=10)
+    assert b"Traceback" not in errors
+
+
+def test_a_detached_container_keeps_nothing_of_its_callers_open(store):
+    reader, writer = os.pipe()
+    done = subprocess.run(
+        [COMMAND, "run", "-d", *SLEEP], pass_fds=(writer,), env=store.environ(), capture_output=True, text=True
+    )
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        assert select.select([pipe], [], [], 10)[0], "the pipe is open at the other end"
+        assert pipe.read() == b""
+    assert "Up" in listed(store, done.stdout.strip())
 
 
 CLIENT = """
@@ -197,6 +249,22 @@ def test_a_killed_helper_loses_no_container_and_is_replaced(store, notebook):
     output, errors = process.communicate("go\n", timeout=30)
     assert "still works" in output, errors
     wait_until(lambda: not listed(store, attached), timeout=8)
+
+
+def test_programs_of_the_current_directory_are_not_the_helpers(store, tmp_path):
+    for module in ("msgspec", "select", "secrets", "sitecustomize"):
+        (tmp_path / f"{module}.py").write_text(f"open('ran-{module}', 'w')\nraise SystemExit")
+    script = (
+        "from kernel_sandbox.engine import Engine\n"
+        "from kernel_sandbox.spec.options import ContainerOptions\n"
+        "with Engine.open() as engine:\n"
+        "    print(engine.containers.run(ContainerOptions('busybox', ('echo', 'ran'), remove=True))[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, env=store.environ(), capture_output=True, timeout=60
+    )
+    assert b"ran" in done.stdout, done.stderr
+    assert not list(tmp_path.glob("ran-*"))
 
 
 def test_a_killed_import_leaves_nothing_that_stays(store):

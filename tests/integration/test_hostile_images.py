@@ -1,7 +1,10 @@
 """An image is a stranger's: its links, names and programs reach nothing of the host."""
 
+import subprocess
+
 import pytest
 from support.containers import complaint
+from support.store import COMMAND
 from support.tar_files import Entry, directory, link, tar_of
 
 BUSYBOX_AT = "bin/busybox"
@@ -19,9 +22,10 @@ def image(shared_store, busybox_program, request):
     """Make an image of busybox at /bin and the given entries; removed afterwards."""
     reference = "hostile:test"
 
-    def make(*entries: Entry, program: str = BUSYBOX_AT) -> str:
+    def make(*entries: Entry, program: str = BUSYBOX_AT, changes: tuple[str, ...] = ()) -> str:
         parts = (Entry(program, content=busybox_program, mode=0o755), *entries)
-        shared_store.cli("import", "-", reference, input=tar_of(parts), text=False, check=True)
+        flags = [word for change in changes for word in ("-c", change)]
+        shared_store.cli("import", *flags, "-", reference, input=tar_of(parts), text=False, check=True)
         return reference
 
     yield make
@@ -77,6 +81,30 @@ def test_a_volumes_target_is_resolved_inside(cli, image, target, tmp_path_factor
         outcome(cli, reference, "-v", f"{source}:{inside}")
 
 
+@pytest.mark.parametrize("place", ["dev", "/dev", "proc", "sys", "proc/sys", "proc/self/fd"])
+def test_a_volume_that_a_link_puts_over_the_masks_is_refused(cli, image, tmp_path, place):
+    # CVE-2025-31133: masked paths are covered with /dev/null, which whoever owns /dev could replace.
+    secret, volume = tmp_path / "secret", tmp_path / "volume"
+    secret.write_text("the host's secret\n")
+    secret.chmod(0o600)
+    volume.mkdir()
+    for name in ("null", "interrupts"):
+        (volume / name).symlink_to(secret)
+    script = "/bin/busybox cat /proc/interrupts /proc/keys; echo broken > /proc/interrupts; echo broken > /dev/null"
+    for reference, target in ((image(link("data", place)), "/data"), (image(), f"/{place.strip('/')}")):
+        done = cli("run", "--rm", "-v", f"{volume}:{target}", reference, "/bin/busybox", "sh", "-c", script)
+        assert "cannot " in complaint(done, 125)
+        assert secret.read_text() == "the host's secret\n"
+    assert sorted(path.name for path in volume.iterdir()) == ["interrupts", "null"]
+
+
+def test_a_volume_that_a_link_puts_over_the_root_shows_nothing_of_the_host(cli, image, target):
+    reference = image(link("data", "/"))
+    done = cli("run", "--rm", "-v", f"{target}:/data", reference, "/bin/busybox", "ls", "/", "/..")
+    assert "hosts" not in done.stdout.split()
+    assert len(done.stderr.splitlines()) <= 1
+
+
 @pytest.mark.parametrize("inside", ["/proc/self/fd", "/proc/self/exe", "/proc/self/root", "/proc/1/root/tmp"])
 def test_a_volume_over_a_magic_link_is_refused_or_harmless(cli, target, inside):
     done = cli("run", "--rm", "-v", f"{target}/sub:{inside}", "busybox", "echo", "ran")
@@ -92,6 +120,14 @@ def test_a_working_directory_that_is_a_leaked_descriptor_is_refused(cli, number)
     )
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_working_directory_is_not_made_through_a_descriptor_of_the_caller(shared_store, target):
+    script = f'exec 9< {target}/sub; exec {COMMAND} run --rm -w "$0" busybox true'
+    for number in range(3, 12):
+        command = ["sh", "-c", script, f"/proc/self/fd/{number}/evil"]
+        done = subprocess.run(command, env=shared_store.environ(), capture_output=True, text=True, timeout=30)
+        complaint(done, 125)
 
 
 def test_a_working_directory_made_by_a_link_stays_inside(cli, image, target):
@@ -134,6 +170,33 @@ def test_an_image_without_mount_points_runs(cli, image):
     done = cli("run", "--rm", image(), "/bin/busybox", "sh", "-c", script.replace("cat", "/bin/busybox cat"))
     assert done.returncode in (0, 1, 127)
     assert cli("run", "--rm", image(), "/bin/busybox", "ls", "/").stdout.split() == ["bin", "dev", "etc", "proc", "sys"]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (directory("etc"), link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")),
+        (directory("etc"), link("etc/resolv.conf", "/var/run/resolv.conf"), link("var", "private/var")),
+        (link("etc", "usr/etc"),),
+    ],
+    ids=["a missing directory", "a link on the way", "etc itself"],
+)
+def test_links_to_what_is_not_there_yet_are_followed_inside(cli, image, entries):
+    # Debian's and Ubuntu's resolv.conf leads to a file that systemd-resolved makes later.
+    reference = image(*entries)
+    assert outcome(cli, reference) == "ran\n"
+    script = "/bin/busybox cat /etc/resolv.conf && /bin/busybox hostname | /bin/busybox cmp - /etc/hostname"
+    cli("run", "--rm", reference, "/bin/busybox", "sh", "-c", script, check=True)
+
+
+def test_a_link_to_itself_is_told_in_one_line(cli, image):
+    done = cli("run", "--rm", image(directory("etc"), link("etc/hosts", "hosts")), "/bin/busybox", "true")
+    assert "/etc/hosts" in complaint(done, 125)
+
+
+@pytest.mark.parametrize("change", [r'CMD ["/bin/busybox", "a\u0000b"]', r'ENTRYPOINT ["\u0000"]'])
+def test_a_command_with_a_zero_byte_is_a_failure_that_is_told(cli, image, change):
+    complaint(cli("run", "--rm", image(changes=(change,))), 125)
 
 
 def test_files_where_directories_are_wanted_are_told_in_one_line(cli, image):

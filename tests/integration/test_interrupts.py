@@ -1,5 +1,6 @@
 """Signals to a foreground client go to the container; a client that has had enough leaves."""
 
+import os
 import signal
 import subprocess
 from contextlib import suppress
@@ -54,3 +55,37 @@ def test_a_terminals_interrupt_ends_an_ordinary_command(foreground):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=15)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("command", [("wait",), ("stop", "-t", "60")], ids=" ".join)
+def test_an_interrupted_command_that_waits_ends_at_once(shared_store, name, command):
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    shared_store.cli("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
+    process = shared_store.start(*command, name)
+    wait_until(lambda: has_connected(process.pid))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (130, b"")
+    assert name in shared_store.cli("ps").stdout
+
+
+def has_connected(pid: int) -> bool:
+    """Whether the process sleeps with a socket open."""
+    with open(f"/proc/{pid}/stat") as file:
+        sleeps = file.read().rpartition(")")[2].split()[0] == "S"
+    with suppress(FileNotFoundError):
+        links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+        return sleeps and any(link.startswith("socket:") for link in links)
+    return False
+
+
+def test_input_that_nobody_reads_holds_up_neither_output_nor_signals(shared_store):
+    script = "trap 'exit 3' INT; while :; do echo tick; sleep 0.05; done"
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        process = shared_store.start("run", "--rm", "-i", "busybox", "sh", "-c", script, stdin=endless.stdout)
+        endless.stdout.close()
+        for _ in range(20):
+            assert process.stdout.readline() == b"tick\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (3, b"")

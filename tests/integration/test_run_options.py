@@ -3,6 +3,10 @@
 import pytest
 from support.containers import complaint, ids_inside, inspected
 
+from kernel_sandbox.engine import Engine
+from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.options import ContainerOptions
+
 
 def inside(cli, *arguments: str, **options) -> list[str]:
     """The lines that a command in a new busybox container writes."""
@@ -119,3 +123,30 @@ def test_seccomp_can_be_switched_off_or_replaced(cli, tmp_path):
     assert "Operation not permitted" in done.stdout
     profile.write_text('{"defaultAction": "NONSENSE"}')
     assert complaint(cli("run", "--rm", "--security-opt", f"seccomp={profile}", *command), 125)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("busybox", "echo", "caf\udce9"), ("-e", "A=\udce9", "busybox"), ("-w", "/\udce9", "busybox"), ("b\udce9",)],
+    ids=["command", "variable", "directory", "image"],
+)
+def test_what_is_not_utf8_is_refused_in_one_line(cli, arguments):
+    done = cli("run", "--rm", *arguments)
+    assert complaint(done, done.returncode)
+    assert done.returncode in (1, 125)
+
+
+def test_a_zero_byte_is_refused_before_a_container_is_made(shared_store):
+    before = shared_store.containers()
+    wanted = (
+        {"command": ("echo", "a\0b")},
+        {"entrypoint": ("\0",)},
+        {"env": ("A=\0",)},
+        {"workdir": "/\0"},
+        {"user": "\0"},
+    )
+    with Engine.open() as engine:
+        for options in wanted:
+            with pytest.raises(UsageError, match="zero byte"):
+                engine.containers.create(ContainerOptions("busybox", **options))
+    assert shared_store.containers() == before

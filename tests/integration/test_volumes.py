@@ -2,9 +2,11 @@
 
 import os
 import stat
+import subprocess
 
 import pytest
 from support.containers import complaint
+from support.store import COMMAND
 
 
 @pytest.fixture
@@ -70,3 +72,33 @@ def test_names_may_have_spaces(cli, host):
     (host / "with space/x").touch()
     done = cli("run", "--rm", "-v", f"{host}/with space:/in side", "busybox", "ls", "/in side", check=True)
     assert done.stdout == "x\n"
+
+
+def test_the_containers_own_files_can_be_replaced(cli, host):
+    for name in ("hosts", "hostname", "resolv.conf"):
+        done = cli("run", "--rm", "-v", f"{host}/file:/etc/{name}", "busybox", "cat", f"/etc/{name}", check=True)
+        assert done.stdout == "from the host\n"
+
+
+@pytest.mark.parametrize("other", ["/x", "/x/", "//x", "/y/../x"])
+def test_two_volumes_in_one_place_are_refused(cli, host, other):
+    (host / "second").touch()
+    done = cli("run", "--rm", "-v", f"{host}/file:/x", "-v", f"{host}/second:{other}", "busybox", "true")
+    assert complaint(done, 125) == "Duplicate mount point: /x"
+
+
+@pytest.mark.parametrize("root", ["/", "//", "/x/..", "/."])
+def test_a_volume_over_the_root_is_refused(cli, host, root):
+    assert "not '/'" in complaint(cli("run", "--rm", "-v", f"{host}:{root}", "busybox", "true"), 125)
+
+
+@pytest.mark.parametrize("mode", ["", ":ro"])
+def test_device_nodes_on_a_volume_do_not_open(cli, host, mode):
+    done = cli("run", "--rm", "-v", f"{host}:/data{mode}", "busybox", "grep", " /data ", "/proc/self/mountinfo")
+    assert "nodev" in done.stdout.split()[5].split(",")
+
+
+def test_mount_points_are_made_for_everybody_whatever_the_callers_umask(shared_store, host):
+    script = f"umask 077; exec {COMMAND} run --rm -v {host}:/p/q/r busybox sh -c 'umask; stat -c %a /p /p/q'"
+    done = subprocess.run(["sh", "-c", script], env=shared_store.environ(), capture_output=True, text=True, timeout=30)
+    assert (done.stdout.split(), done.stderr) == (["0022", "755", "755"], "")

@@ -51,10 +51,3 @@ def ids_inside(store: Store) -> int:
     """How many user ids a container of this caller has: one, unless subordinate ids are configured."""
     text = store.cli("run", "--rm", "busybox", "cat", "/proc/self/uid_map", check=True).stdout
     return sum(int(line.split()[2]) for line in text.splitlines())
-
-
-def runtime_directories() -> tuple[Path, ...]:
-    """Where sockets and locks of this user's stores may lie."""
-    places = (os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "/run")
-    usual = tuple(Path(place) / "kernel-sandbox" for place in places)
-    return tuple(path for path in (*usual, Path(f"/tmp/kernel-sandbox-{os.geteuid()}")) if path.is_dir())

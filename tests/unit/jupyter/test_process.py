@@ -17,10 +17,26 @@ from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
 
 
 @pytest.fixture
-def monitor() -> Iterator[tuple[socket.socket, Attachment]]:
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where the monitor takes requests of other connections."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        listening.settimeout(10)
+        yield listening
+
+
+@pytest.fixture
+def lost() -> list[bool]:
+    """Filled when the monitor turns out to be gone."""
+    return []
+
+
+@pytest.fixture
+def monitor(listener: socket.socket, lost: list[bool]) -> Iterator[tuple[socket.socket, Attachment]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield ours, Attachment(theirs)
+        yield ours, Attachment(theirs, listener.getsockname(), lambda: lost.append(True))
 
 
 def end(connection: socket.socket, ending: Ending) -> None:
@@ -38,22 +54,26 @@ def test_it_runs_until_the_monitor_tells_its_end(monitor: tuple[socket.socket, A
     assert endings == [Ending(3, False)]
 
 
-def test_a_lost_monitor_is_a_killed_kernel(monitor: tuple[socket.socket, Attachment]) -> None:
+def test_a_lost_monitor_is_a_killed_kernel(monitor: tuple[socket.socket, Attachment], lost: list[bool]) -> None:
     connection, attachment = monitor
     process = KernelProcess(attachment, lambda _: None)
     connection.close()
     assert process.wait() == 128 + signal.SIGKILL
+    assert lost == [True], "what is left of the container must be ended"
 
 
-def test_signals_reach_the_monitor_and_after_the_end_nobody(monitor: tuple[socket.socket, Attachment]) -> None:
+def test_signals_reach_the_monitor_and_after_the_end_nobody(
+    monitor: tuple[socket.socket, Attachment], listener: socket.socket
+) -> None:
     connection, attachment = monitor
     process = KernelProcess(attachment, lambda _: None)
     process.send_signal(signal.SIGINT)
     process.kill()
-    decoder = Decoder()
     sent: list[Frame] = []
     while len(sent) < 2:
-        sent += decoder.feed(connection.recv(100))
+        request, _ = listener.accept()
+        with request:
+            sent += Decoder().feed(request.recv(100))
     assert [(frame.kind, frame.payload) for frame in sent] == [(Kind.SIGNAL, b"2"), (Kind.SIGNAL, b"9")]
     end(connection, Ending(0, False))
     process.wait()

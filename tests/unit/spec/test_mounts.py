@@ -5,6 +5,7 @@ from kernel_sandbox.spec.mounts import (
     BindMount,
     ControlGroups,
     DeviceNode,
+    Directory,
     KernelParameter,
     Mask,
     NewFilesystem,
@@ -12,9 +13,11 @@ from kernel_sandbox.spec.mounts import (
     SymbolicLink,
 )
 
+CWD = Directory("/work")
+
 
 def spec(*wanted: runtime.Mount, **linux) -> runtime.Spec:
-    process = runtime.Process(runtime.User(0, 0), ("x",), (), "/", runtime.Capabilities())
+    process = runtime.Process(runtime.User(0, 0), ("x",), (), "/work", runtime.Capabilities())
     return runtime.Spec("1.1.0", process, runtime.Root("rootfs"), "host", wanted, runtime.Linux((), **linux))
 
 
@@ -22,16 +25,19 @@ def test_options_are_split_into_attributes_and_the_filesystems_own():
     tmpfs = runtime.Mount("/tmp", "tmpfs", "tmpfs", ("nosuid", "noexec", "ro", "rw", "mode=755", "newinstance"))
     attributes = mounts.NOSUID | mounts.NOEXEC | mounts.RDONLY
     expected = NewFilesystem("/tmp", "tmpfs", attributes, (("mode", "755"), ("newinstance", None)))
-    assert mounts.plan(spec(tmpfs)) == (expected,)
+    assert mounts.plan(spec(tmpfs)) == (expected, CWD)
 
 
 def test_binds_keep_their_order():
     wanted = [runtime.Mount(target, "none", "/s", ("rbind", mode)) for target, mode in (("/b", "ro"), ("/a", "rw"))]
-    assert mounts.plan(spec(*wanted)) == (BindMount("/b", "/s", mounts.RDONLY), BindMount("/a", "/s", 0))
+    assert mounts.plan(spec(*wanted)) == (BindMount("/b", "/s", mounts.RDONLY), BindMount("/a", "/s", 0), CWD)
 
 
 def test_control_groups_are_their_own_kind():
-    assert mounts.plan(spec(runtime.Mount("/c", "cgroup", "cgroup", ("ro",)))) == (ControlGroups("/c", mounts.RDONLY),)
+    assert mounts.plan(spec(runtime.Mount("/c", "cgroup", "cgroup", ("ro",)))) == (
+        ControlGroups("/c", mounts.RDONLY),
+        CWD,
+    )
 
 
 def test_dev_gets_its_nodes_and_links_at_once():
@@ -40,10 +46,10 @@ def test_dev_gets_its_nodes_and_links_at_once():
     assert {op.target for op in rest if isinstance(op, DeviceNode)} == {f"/dev/{name}" for name in mounts.DEVICES}
     links = {op.target: op.content for op in rest if isinstance(op, SymbolicLink)}
     assert links["/dev/fd"] == "/proc/self/fd" and links["/dev/ptmx"] == "pts/ptmx"
-    assert rest[-1] == NewFilesystem("/dev/shm", "tmpfs", 0, ())
+    assert rest[-2:] == [NewFilesystem("/dev/shm", "tmpfs", 0, ()), CWD]
 
 
-def test_settings_then_masks_then_protection_come_last():
+def test_the_working_directory_settings_masks_and_protection_come_last():
     planned = mounts.plan(
         spec(
             runtime.Mount("/proc", "proc"),
@@ -53,6 +59,7 @@ def test_settings_then_masks_then_protection_come_last():
         )
     )
     assert planned[1:] == (
+        CWD,
         KernelParameter("/proc/sys/net/ipv4/ip_forward", "1"),
         Mask("/proc/kcore"),
         Protect("/proc/sys"),

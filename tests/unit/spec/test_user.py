@@ -22,7 +22,7 @@ alice:x:1001:
 
 
 @pytest.mark.parametrize(
-    ("user", "uid", "gid", "additional", "home"),
+    ("user", "uid", "gid", "additional", "directory"),
     [
         ("", 0, 0, (0,), "/root"),
         ("root", 0, 0, (0,), "/root"),
@@ -40,9 +40,9 @@ alice:x:1001:
         ("2147483647", 2147483647, 0, (0,), "/"),
     ],
 )
-def test_a_user_is_found(user, uid, gid, additional, home):
+def test_a_user_is_found(user, uid, gid, additional, directory):
     found = identify(user, PASSWD, GROUP)
-    assert (found.uid, found.gid, found.additional_gids, found.home) == (uid, gid, additional, home)
+    assert (found.uid, found.gid, found.additional_gids, found.home) == (uid, gid, additional, directory)
 
 
 @pytest.mark.parametrize(
