@@ -18,7 +18,7 @@ def formatted(text: str, rows: Sequence[msgspec.Struct], headers: Mapping[str, s
     Raises TemplateError.
     """
     if text == "json":
-        return Lines(tuple(msgspec.json.encode(row).decode() for row in rows))
+        return Lines(tuple(msgspec.json.encode(row, enc_hook=str).decode() for row in rows))
     from kernel_sandbox.spec import template
 
     for written, meant in _ESCAPES.items():
