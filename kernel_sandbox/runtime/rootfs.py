@@ -239,7 +239,9 @@ class _Builder:
         place = self._made_directory(target) if is_directory else self._file(target)
         if self._is_sealed(place):
             os.close(place)
-            raise ContainerStartError(f"cannot mount {source} on {target}: that is in /proc, /sys or /dev itself")
+            raise ContainerStartError(
+                f"cannot mount {source} on {target}: that is in /proc or /sys, or all of /dev or of the root"
+            )
         _attach(tree, place)
 
     def _mount(self, target: str, fstype: str, attributes: int, options: dict[str, str | None]) -> None:
@@ -252,9 +254,10 @@ class _Builder:
             self._dev = status
 
     def _is_sealed(self, place: int) -> bool:
-        """Whether it lies in proc or sysfs or is /dev itself, whatever name led there: masks and devices rest on it."""
+        """Whether it lies in proc or sysfs, or is /dev or the root itself, whatever name led there."""
         status = os.fstat(place)
-        return status.st_dev in self._sealed or (self._dev is not None and os.path.samestat(status, self._dev))
+        whole = (os.fstat(self._root), *([self._dev] if self._dev else []))
+        return status.st_dev in self._sealed or any(os.path.samestat(status, each) for each in whole)
 
     def _link(self, target: str, content: str, may_dangle: bool) -> None:
         if not may_dangle and not self._exists(content):
