@@ -1,11 +1,13 @@
 """The container of one kernel, with its directory of sockets: made, started again and again, and removed.
 
-The root filesystem outlives a restart of the kernel and goes with its shutdown. What a killed server could not
-remove, the next kernel on the same store does: a lock file beside the directory tells whether its owner lives.
+The root filesystem outlives a restart of the kernel and goes with its shutdown, or with its owner's exit (`jupyter
+console` ends without a word to its provisioner). What a killed server could not remove, the next kernel on the same
+store does: a lock file beside the directory tells whether its owner lives.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -54,6 +56,7 @@ class KernelContainer:
         os.makedirs(os.path.join(self._directory, plan.SOCKETS), mode=0o700)
         os.chmod(self._directory, 0o700)
         shutil.copyfile(init.__file__, os.path.join(self._directory, plan.INIT))
+        atexit.register(self.remove)
 
     def __enter__(self) -> KernelContainer:
         return self
@@ -85,6 +88,7 @@ class KernelContainer:
         """Remove the container, a running one too, and its directory. Removing twice does no harm."""
         if self._lock is None:
             return
+        atexit.unregister(self.remove)
         _remove(self._engine, self._directory)
         os.close(self._lock)
         self._lock = None

@@ -157,7 +157,8 @@ class _Builder:
         try:
             self._carry_out(operation)
         except OSError as error:
-            raise ContainerStartError(f"cannot set up {operation.target}: {error.strerror}") from error
+            reason = (error.strerror or str(error)).lower()
+            raise ContainerStartError(f"cannot set up {operation.target}: {reason}") from error
 
     def _carry_out(self, operation: mounts.MountOp) -> None:
         match operation:
