@@ -30,7 +30,8 @@ BIN = Path(sys.executable).parent
 LIMIT = 900.0  # seconds for one run of pytest
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 FAST = ("tests/unit", "tests/property")
-REAL = ("tests/integration", "tests/notebook")
+INTEGRATION = ("tests/integration",)
+REAL = (*INTEGRATION, "tests/notebook")
 INTEROP = "tests/interop"
 LESSONS = "notebooks"
 
@@ -116,13 +117,15 @@ def ourselves(scratch: Path, arguments: list[str]) -> int:
     return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment)
 
 
-def as_another(user: OrdinaryUser, ids: str, environment: Mapping[str, str]) -> Iterator[Outcome]:
+def as_another(
+    user: OrdinaryUser, ids: str, environment: Mapping[str, str], stages: Mapping[str, Sequence[str]]
+) -> Iterator[Outcome]:
     """The tests and lessons that make containers, as an ordinary user."""
 
     def run(arguments: list[str]) -> int:
         return user.run([user.python, *arguments], LIMIT, environment)
 
-    for what, paths in (("containers", REAL), ("lessons", (LESSONS,))):
+    for what, paths in stages.items():
         title(f"{what}, as an ordinary user with {ids}")
         yield tests(paths, run, user.directory / "reports" / f"{what} with {ids}.xml")
     yield nothing("processes of the ordinary user are left", user.processes)
@@ -132,9 +135,9 @@ def as_others() -> Iterator[Outcome]:
     """First with one id and without a login session, then with a range of ids and in one."""
     try:
         with ordinary_user(ROOT, "test") as user:
-            yield from as_another(user, "a single id", {})
+            yield from as_another(user, "a single id", {}, {"containers": INTEGRATION, "lessons": (LESSONS,)})
             user.add_subordinate_ids()
-            yield from as_another(user, "subordinate ids", user.session())
+            yield from as_another(user, "subordinate ids", user.session(), {"containers": REAL})
     except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
         yield check(False, f"as an ordinary user: {error}")
 

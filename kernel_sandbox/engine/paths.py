@@ -28,6 +28,8 @@ class Paths:
     def of(cls, home: str | None = None, environment: Mapping[str, str] = os.environ) -> Paths:
         """The store that was asked for, by *home* or by KERNEL_SANDBOX_HOME, else the caller's usual one."""
         chosen = os.path.abspath(home or environment.get("KERNEL_SANDBOX_HOME") or _usual_home(environment))
+        if not chosen.isprintable():
+            raise HostError(f"KERNEL_SANDBOX_HOME is {chosen!r}: choose a path of printable characters")
         key = hashlib.sha256(os.fsencode(os.path.realpath(chosen))).hexdigest()[:12]
         return cls(chosen, os.path.join(_usual_run(environment), key))
 

@@ -8,6 +8,10 @@ import pytest
 from support.containers import complaint, inspected
 from support.waiting import wait_until
 
+from kernel_sandbox.engine import Engine
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.spec import image
+
 
 @pytest.fixture
 def tag(shared_store, name):
@@ -131,3 +135,14 @@ def test_every_blob_is_what_its_name_says(cli, shared_store, name, tag):
     for path in (shared_store.home / "oci/blobs/sha256").iterdir():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
     assert json.loads((shared_store.home / "oci/oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+
+
+def test_an_image_that_is_too_deep_is_refused_before_anything_is_stored(cli, shared_store, name, monkeypatch):
+    cli("run", "--name", name, "busybox", "touch", "/new", check=True)
+    blobs = sorted((shared_store.home / "oci/blobs/sha256").iterdir())
+    monkeypatch.setattr(image, "MAX_LAYERS", 1)
+    with Engine.open() as engine, pytest.raises(SandboxError, match="max depth exceeded"):
+        engine.containers.commit(name, "too:deep")
+    monkeypatch.undo()
+    assert "too" not in cli("images", check=True).stdout
+    assert sorted((shared_store.home / "oci/blobs/sha256").iterdir()) == blobs

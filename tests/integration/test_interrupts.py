@@ -65,7 +65,7 @@ def test_an_interrupted_command_that_waits_ends_at_once(shared_store, name, comm
     wait_until(lambda: has_connected(process.pid))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
-    assert (process.returncode, errors) == (130, b"")
+    assert (process.returncode, errors.strip()) == (130, b"")
     assert name in shared_store.cli("ps").stdout
 
 

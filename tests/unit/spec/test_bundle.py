@@ -107,6 +107,17 @@ def test_volumes_come_after_the_kernels_filesystems_and_outer_before_inner():
     assert "ro" in mounts[-3].options and "rw" in mounts[-1].options
 
 
+def test_a_volume_replaces_the_containers_own_file_and_no_volume_has_devices():
+    mounts = make(binds=(Bind("/mine", "/etc/hosts"),)).mounts
+    assert [mount.source for mount in mounts if mount.destination == "/etc/hosts"] == ["/mine"]
+    assert "nodev" in mounts[-1].options
+
+
+def test_a_variable_of_an_image_without_a_name_is_left_out():
+    env = make(image=ContainerConfig(env=("=x", "A=1"), cmd=("x",))).process.env
+    assert "A=1" in env and not [entry for entry in env if entry.startswith("=")]
+
+
 def test_limits_are_there_when_asked_for():
     assert make().linux.resources is None
     resources = make(memory=1 << 23, pids_limit=5).linux.resources

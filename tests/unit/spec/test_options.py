@@ -15,13 +15,17 @@ from kernel_sandbox.spec.options import Bind, Network
         ("/a:/b", Bind("/a", "/b")),
         ("/a:/b:rw", Bind("/a", "/b")),
         ("/a b:/c d:ro", Bind("/a b", "/c d", readonly=True)),
+        ("/a:/b/", Bind("/a", "/b")),
+        ("/a://b/./c/../d", Bind("/a", "/b/d")),
     ],
 )
 def test_volumes(text, bind):
     assert options.parse_bind(text) == bind
 
 
-@pytest.mark.parametrize("text", ["", "/a", "/a:", ":/b", "a:/b", "/a:b", "/a:/", "/a://", "/a:/b:x", "/a:/b:ro:rw"])
+@pytest.mark.parametrize(
+    "text", ["", "/a", "/a:", ":/b", "a:/b", "/a:b", "/a:/", "/a://", "/a:/x/..", "/a:/b:x", "/a:/b:ro:rw"]
+)
 def test_bad_volumes(text):
     with pytest.raises(UsageError, match="invalid volume"):
         options.parse_bind(text)
