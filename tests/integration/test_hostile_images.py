@@ -94,17 +94,16 @@ def test_a_volume_that_a_link_puts_over_the_masks_is_refused(cli, image, tmp_pat
     reference = image(link("data", place))
     for target in ("/data", f"/{place.strip('/')}"):
         done = cli("run", "--rm", "-v", f"{volume}:{target}", reference, "/bin/busybox", "sh", "-c", script)
-        assert "cannot " in complaint(done, 125)
+        assert "that is in /proc" in complaint(done, 125)
         assert secret.read_text() == "the host's secret\n"
     assert sorted(path.name for path in volume.iterdir()) == ["interrupts", "null"]
 
 
-def test_a_volume_that_a_link_puts_over_the_root_opens_no_way_out(cli, image, target):
-    reference = image(link("data", "/"))
-    places = ("/", "/..", "/../..", "/data/..")
-    done = cli("run", "--rm", "-v", f"{target}/sub:/data", reference, "/bin/busybox", "ls", *places)
-    assert not {"hosts", "home", "boot"} & set(done.stdout.split())
-    assert len(done.stderr.splitlines()) <= 1
+@pytest.mark.parametrize("root", ["/", "..", "etc/.."])
+def test_a_volume_that_a_link_puts_over_the_root_is_refused(cli, image, target, root):
+    reference = image(link("data", root), directory("etc"))
+    done = cli("run", "--rm", "-v", f"{target}:/data", reference, "/bin/busybox", "ls", "/..")
+    assert "of the root" in complaint(done, 125)
 
 
 @pytest.mark.parametrize("inside", ["/proc/self/fd", "/proc/self/exe", "/proc/self/root", "/proc/1/root/tmp"])
