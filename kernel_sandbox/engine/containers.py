@@ -13,7 +13,7 @@ import msgspec
 
 from kernel_sandbox.engine import locks, tasks
 from kernel_sandbox.engine.attachment import Attachment
-from kernel_sandbox.engine.images import Images, Origin
+from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.names import random_name
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import Conflict, HostError, NotFound, StoreError, UsageError
@@ -22,6 +22,7 @@ from kernel_sandbox.runtime.frames import Ending, Frame
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import bundle, capabilities, options
 from kernel_sandbox.spec import changes as instructions
+from kernel_sandbox.spec.derivation import Origin
 from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.spec.resources import checked_memory

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -16,21 +15,13 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import changes as instructions
+from kernel_sandbox.spec import derivation, reference
 from kernel_sandbox.spec import image as documents
-from kernel_sandbox.spec import reference
+from kernel_sandbox.spec.derivation import Origin
 from kernel_sandbox.spec.digest import Digest, chain_ids
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import Container, Image, Layer, State, Status
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an image's history says of its newest layer, and who made it."""
-
-    created_by: str = ""
-    comment: str = ""
-    author: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,42 +160,31 @@ class Images:
     ) -> Image:
         """Write the documents of an image whose newest layer is stored, and record it."""
         created = time.time_ns() if created is None else created
-        below = self.config(base) if base else None
-        is_empty = layer.diff_id == _EMPTY_ARCHIVE
-        old = documents.decode(documents.Manifest, self._layout.read(base.manifest)).layers if base else ()
-        own = documents.Descriptor(media_type=documents.OCI_LAYER_GZIP, digest=Digest(layer.blob), size=layer.blob_size)
-        layers = old if is_empty else (*old, own)
-        if len(layers) > documents.MAX_LAYERS:
-            raise SandboxError(f"max depth exceeded: an image has at most {documents.MAX_LAYERS} layers")
-        diff_ids = below.rootfs.diff_ids if below else ()
-        diff_ids = diff_ids if is_empty else (*diff_ids, Digest(layer.diff_id))
-        document = _image_config(below, config, origin, diff_ids, created, is_empty)
-        id_ = self._layout.put(documents.encode(document))
-        manifest_bytes = documents.encode(
-            documents.Manifest(
-                schema_version=2,
-                media_type=documents.OCI_MANIFEST,
-                config=documents.Descriptor(
-                    media_type=documents.OCI_CONFIG, digest=id_, size=len(documents.encode(document))
-                ),
-                layers=layers,
-            )
+        blob = documents.Descriptor(
+            media_type=documents.OCI_LAYER_GZIP, digest=Digest(layer.blob), size=layer.blob_size
         )
+        machine = documents.platform_of_machine(os.uname().machine)
+        below = self._documents(base) if base else None
+        derived = derivation.derive(below, blob, Digest(layer.diff_id), config, origin, created, machine)
+        id_ = self._layout.put(documents.encode(derived.config))
+        manifest = documents.encode(derivation.manifest(derived, id_))
+        chain = chain_ids(derived.config.rootfs.diff_ids)
         image = Image(
             id=id_,
-            manifest=self._layout.put(manifest_bytes),
-            manifest_size=len(manifest_bytes),
+            manifest=self._layout.put(manifest),
+            manifest_size=len(manifest),
             created=created,
-            size=(base.size if base else 0) + (0 if is_empty else layer.size),
-            layers=tuple(
-                Layer(descriptor.digest, chain_id)
-                for descriptor, chain_id in zip(layers, chain_ids(diff_ids), strict=True)
-            ),
+            size=(base.size if base else 0) + layer.size,
+            layers=tuple(Layer(each.digest, chain_id) for each, chain_id in zip(derived.layers, chain, strict=True)),
             fingerprint=fingerprint_,
         )
         self._state.add_image(image, (name,) if name else ())
         self._write_index()
         return self.find(id_)
+
+    def _documents(self, image: Image) -> derivation.Base:
+        manifest = documents.decode(documents.Manifest, self._layout.read(image.manifest))
+        return derivation.Base(self.config(image), manifest.layers)
 
     def tag(self, source: str, target: str) -> None:
         """Give the image *source* one more name. Raises UsageError for a name with a digest."""
@@ -312,36 +292,6 @@ class Images:
 
 
 _AT_ONCE = 100
-_EMPTY_ARCHIVE = Digest.of(bytes(1024))
-
-
-def _image_config(
-    below: documents.ImageConfig | None,
-    config: documents.ContainerConfig,
-    origin: Origin,
-    diff_ids: tuple[Digest, ...],
-    created: int,
-    is_empty: bool,
-) -> documents.ImageConfig:
-    when = datetime.fromtimestamp(created / 1e9, UTC).isoformat().replace("+00:00", "Z")
-    history = documents.History(
-        created=when,
-        created_by=origin.created_by,
-        author=origin.author,
-        comment=origin.comment,
-        empty_layer=is_empty,
-    )
-    platform = documents.platform_of_machine(os.uname().machine)
-    return documents.ImageConfig(
-        created=when,
-        author=origin.author,
-        architecture=below.architecture if below else platform.architecture,
-        os="linux",
-        variant=below.variant if below else platform.variant,
-        config=config,
-        rootfs=documents.RootFS(type="layers", diff_ids=diff_ids),
-        history=(*(below.history if below else ()), history),
-    )
 
 
 def _taggable(name: str | None) -> str | None:

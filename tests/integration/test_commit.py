@@ -10,7 +10,7 @@ from support.waiting import wait_until
 
 from kernel_sandbox.engine import Engine
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.spec import image
+from kernel_sandbox.spec import derivation
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_every_blob_is_what_its_name_says(cli, shared_store, name, tag):
 def test_an_image_that_is_too_deep_is_refused_before_anything_is_stored(cli, shared_store, name, monkeypatch):
     cli("run", "--name", name, "busybox", "touch", "/new", check=True)
     blobs = sorted((shared_store.home / "oci/blobs/sha256").iterdir())
-    monkeypatch.setattr(image, "MAX_LAYERS", 1)
+    monkeypatch.setattr(derivation, "MAX_LAYERS", 1)
     with Engine.open() as engine, pytest.raises(SandboxError, match="max depth exceeded"):
         engine.containers.commit(name, "too:deep")
     monkeypatch.undo()
