@@ -13,7 +13,7 @@ def main() -> None:
     """Serve until the client is gone."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    launcher.serve(control, load_jobs)
+    launcher.serve(control, load_jobs, lasts=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -24,8 +23,7 @@ from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import Container, Image, Layer, State, Status
 
 
-@dataclass(frozen=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True):
     """What ``rmi`` did: names taken away, and ids of what was deleted."""
 
     untagged: tuple[str, ...] = ()

@@ -7,7 +7,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import HostError
 from kernel_sandbox.spec.digest import Digest
@@ -17,8 +18,7 @@ _NAME = "kernel-sandbox"
 _RESERVE = 1 << 20
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """A store: ``home`` holds it all; ``run`` has a short path, for what needs one (the sockets of kernels)."""
 
     home: str
@@ -117,8 +117,7 @@ class Paths:
             os.rmdir(os.path.dirname(self.run))
 
 
-@dataclass(frozen=True)
-class ContainerPaths:
+class ContainerPaths(msgspec.Struct, frozen=True):
     """One container's files, in its own directory."""
 
     home: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
@@ -35,8 +34,7 @@ class Kind(IntEnum):
     RESULT = 35
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One message; ``time`` is 0 where it means nothing."""
 
     kind: Kind

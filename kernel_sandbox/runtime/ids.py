@@ -12,7 +12,8 @@ import os
 import pwd
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import HostError
 from kernel_sandbox.linux import syscalls
@@ -23,8 +24,7 @@ _WHOLE = ["0", "0", "4294967295"]
 _APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 
-@dataclass(frozen=True)
-class IdMaps:
+class IdMaps(msgspec.Struct, frozen=True):
     """The two maps of one user namespace."""
 
     uid: IdMap

@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
@@ -34,8 +33,7 @@ _MAX_DESCRIPTORS = 16
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """Work for a process of its own: from an argument and descriptors to a result.
 
     ``inside_store_namespace``: as root among the owners of the stored files.
@@ -152,7 +150,7 @@ class ForkLauncher(_HelperLauncher):
         if os.fork() == 0:
             try:
                 ours.close()
-                serve(control, self._load_jobs)
+                serve(control, self._load_jobs, lasts=False)
             finally:
                 os._exit(0)
 
@@ -192,25 +190,47 @@ class WarmLauncher(_HelperLauncher):
             self._process = None
 
 
-def serve(control: socket.socket, load_jobs: Callable[[], Mapping[str, Job]]) -> None:
-    """The helper's life: fork a process for each request until the client is gone.
+def serve(control: socket.socket, load_jobs: Callable[[], Mapping[str, Job]], lasts: bool) -> None:
+    """The helper's life: hand each request to a process of its own until the client is gone.
 
-    *load_jobs* is called at the first request, which may be one to do just that.
+    One such process waits in reserve, so that no request waits for a fork; a helper that *lasts* makes the next one at
+    once. *load_jobs* is called at the first request, which may be one to do just that.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
+    reserve: socket.socket | None = None
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_DESCRIPTORS)
         if not message:
             return
-        request = msgspec.msgpack.decode(message, type=_Request)
-        jobs = load_jobs()
-        if request.job and os.fork() == 0:
-            control.close()
-            run_job(jobs[request.job], request.argument, tuple(descriptors))
+        reserve = reserve or _fork_reserve(control, load_jobs())
+        if msgspec.msgpack.decode(message, type=_Request).job:
+            socket.send_fds(reserve, [message], descriptors)
+            reserve.close()
+            reserve = None
         for descriptor in descriptors:
             os.close(descriptor)
+        if lasts:
+            reserve = reserve or _fork_reserve(control, load_jobs())
+
+
+def _fork_reserve(control: socket.socket, jobs: Mapping[str, Job]) -> socket.socket:
+    """A process that waits for one request and carries it out; without one it ends when the helper does."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        try:
+            control.close()
+            ours.close()
+            message, descriptors, _, _ = socket.recv_fds(theirs, _MAX_MESSAGE, _MAX_DESCRIPTORS)
+            theirs.close()
+            if message:
+                request = msgspec.msgpack.decode(message, type=_Request)
+                run_job(jobs[request.job], request.argument, tuple(descriptors))
+        finally:
+            os._exit(0)
+    theirs.close()
+    return ours
 
 
 def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn:

@@ -6,7 +6,8 @@ Everything that depends on the host or on the container's files arrives as a val
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import capabilities, idmap, runtime, seccomp
@@ -34,8 +35,7 @@ MASKED_PATHS = (
 READONLY_PATHS = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """What a container's plan needs to know of the machine and the caller."""
 
     uid_map: idmap.IdMap

@@ -11,7 +11,8 @@ Here: the grammar of distribution/reference, and Docker's normalisation of what 
 """
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import CorruptContent, UsageError
 from kernel_sandbox.spec.digest import Digest
@@ -34,8 +35,7 @@ _REMAINDER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A normalised reference; it has a tag, a digest, or both.
 
     ``str()`` is the full canonical form, which parses to the same value.

@@ -6,7 +6,7 @@ mounted, and writing to it, is the runtime's work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.runtime import Memory, Resources
@@ -14,8 +14,7 @@ from kernel_sandbox.spec.runtime import Memory, Resources
 MINIMUM_MEMORY = 6 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One value for one file of one controller; an *optional* file may be missing (no swap accounting)."""
 
     controller: str

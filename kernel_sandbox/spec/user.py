@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.units import is_number
@@ -10,8 +10,7 @@ from kernel_sandbox.spec.units import is_number
 _LAST_ID = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Numeric ids inside the container, and the home directory that passwd(5) gives.
 
     The additional groups hold the primary one too, so that a program cannot shed what a file denies to it.
@@ -23,8 +22,7 @@ class Identity:
     home: str
 
 
-@dataclass(frozen=True)
-class _Account:
+class _Account(msgspec.Struct, frozen=True):
     name: str
     uid: int
     gid: int
