@@ -9,6 +9,7 @@ out, and one that changes its size is cut or filled to the size its header says.
 compression, digests, mounts.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -148,7 +149,7 @@ class _Packer:
         if stat.S_ISREG(status.st_mode):
             self._regular(parent, name, full)
         else:
-            link = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else b""
+            link = _link_target(parent, name) if stat.S_ISLNK(status.st_mode) else b""
             xattrs = _xattrs(b"/proc/self/fd/%d/%s" % (parent, name))
             self._out.write(header(self._entry(full, status, xattrs, link)))
         if status.st_nlink > 1:
@@ -212,6 +213,16 @@ def _opened_file(parent: int, name: bytes) -> Iterator[tuple[int, os.stat_result
         yield fd, status
     finally:
         os.close(fd)
+
+
+def _link_target(parent: int, name: bytes) -> bytes:
+    """readlink(2); what is no link any more (EINVAL) has vanished as one."""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+        raise
 
 
 def _listing(parts: dict[int, int]) -> dict[bytes, list[tuple[int, Kind]]]:
