@@ -258,15 +258,6 @@ class Containers:
         task = tasks.PackRootfs(self._paths.home, self._paths.run, container.id, layers)
         call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
 
-    def files(self, container: Container) -> str:
-        """The directory of the container's own files: config.json, the log, the writable layer."""
-        return self._paths.container(container.id).home
-
-    def writable_layer(self, container: Container) -> str | None:
-        """The overlay's upper directory, once the container has been started."""
-        upper = self._paths.container(container.id).upper
-        return upper if os.path.isdir(upper) else None
-
 
 def _check(wanted: ContainerOptions) -> None:
     """What can be refused before anything is made."""
