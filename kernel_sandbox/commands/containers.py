@@ -148,7 +148,7 @@ def start(context: Context, attach: bool, interactive: bool, containers: tuple[s
         return Foreground(attachment, containers[0], interactive)
 
     def start_one(name: str) -> None:
-        if context.engine.containers.find(name).status is not Status.RUNNING:
+        if not context.engine.containers.find(name).is_active:
             context.engine.containers.start(name).__exit__()
 
     return each(containers, start_one)

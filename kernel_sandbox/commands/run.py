@@ -118,11 +118,12 @@ def _options(context: Context, **flags: Any) -> ContainerOptions:
     entrypoint = flags.pop("entrypoint")
     env = (values.parse_env(text, dict(context.environment)) for text in flags.pop("env"))
     pids_limit = flags.pop("pids_limit")
+    limits = values.Limits(memory=flags.pop("memory"), pids=pids_limit if pids_limit and pids_limit > 0 else None)
     plain = ContainerOptions(
         **{**flags, "labels": dict(flags["labels"])},
         env=tuple(entry for entry in env if entry is not None),
         entrypoint=None if entrypoint is None else tuple(filter(None, (entrypoint,))),
-        pids_limit=pids_limit if pids_limit and pids_limit > 0 else None,
+        limits=limits,
     )
     for option in security:
         plain = _with_security(plain, option)

@@ -26,7 +26,7 @@ from kernel_sandbox.spec.derivation import Origin
 from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.spec.resources import checked_memory
-from kernel_sandbox.storage.state import Container, Image, State, Status
+from kernel_sandbox.storage.state import Container, Image, State
 
 _NAME_ATTEMPTS = 20
 _SECONDS_TO_DIE = 30.0
@@ -67,7 +67,7 @@ class Containers:
         Raises ContainerStartError with ``run``'s exit code where the command cannot be started.
         """
         container = self.find(key)
-        if container.status is Status.RUNNING:
+        if container.is_active:
             raise Conflict(f"container {container.name} is running already")
         task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground)
         ours, theirs = socket.socketpair()
@@ -115,11 +115,11 @@ class Containers:
     def list(self, all_: bool = False) -> tuple[Container, ...]:
         """The running containers, or all, newest first."""
         settled = (self._settled(container) for container in self._state.containers())
-        return tuple(each for each in settled if each and (all_ or each.status is Status.RUNNING))
+        return tuple(each for each in settled if each and (all_ or each.is_active))
 
     def _settled(self, container: Container) -> Container | None:
         """The container with its recorded state made true, should its monitor have been killed."""
-        if container.status is not Status.RUNNING or locks.is_held(self._paths.container(container.id).lock):
+        if not container.is_active or locks.is_held(self._paths.container(container.id).lock):
             return container
         try:
             self._call("mend", container)
@@ -134,7 +134,7 @@ class Containers:
     def attach(self, key: str) -> Attachment:
         """A connection to a running container. Raises Conflict where it does not run."""
         container = self.find(key)
-        if container.status is not Status.RUNNING:
+        if not container.is_active:
             raise Conflict(f"container {container.name} is not running")
         return self._connected(container)
 
@@ -153,7 +153,7 @@ class Containers:
     def stop(self, key: str, seconds: int = 10) -> None:
         """Send the stop signal, and SIGKILL should the container still run after *seconds*; -1 waits for ever."""
         container = self.find(key)
-        if container.status is not Status.RUNNING:
+        if not container.is_active:
             return
         stop_signal = container.options.stop_signal or self.config(container).stop_signal or "SIGTERM"
         try:
@@ -188,7 +188,7 @@ class Containers:
 
     def _remove(self, key: str, force: bool) -> None:
         container = self.find(key)
-        if container.status is Status.RUNNING:
+        if container.is_active:
             if not force:
                 raise Conflict(
                     f"You cannot remove a running container {container.id}. "
@@ -211,7 +211,7 @@ class Containers:
     def logs(self, key: str, follow: bool = False) -> Iterator[Frame]:
         """What a container has written; with *follow* also what it goes on to write, until it ends."""
         container = self.find(key)
-        if follow and container.status is Status.RUNNING:
+        if follow and container.is_active:
             with contextlib.suppress(Conflict), self._connected(container) as attachment:
                 attachment.follow(sessions.FROM_START)
                 yield from attachment.output()
@@ -268,8 +268,8 @@ def _check(wanted: ContainerOptions) -> None:
         options.checked_name(wanted.name)
     if wanted.hostname:
         options.checked_hostname(wanted.hostname)
-    if wanted.memory is not None:
-        checked_memory(wanted.memory)
+    if wanted.limits.memory is not None:
+        checked_memory(wanted.limits.memory)
     if wanted.workdir and not wanted.workdir.startswith("/"):
         raise UsageError(f"the working directory '{wanted.workdir}' is invalid, it needs to be an absolute path")
     capabilities.resolve(wanted.cap_add, wanted.cap_drop)

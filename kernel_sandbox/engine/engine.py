@@ -35,7 +35,7 @@ class Engine:
         paths = _prepared(home)
         launcher = WarmLauncher(_HELPER)
         launcher.warm_up()
-        return cls(paths, State(paths.database), launcher)
+        return cls(paths, State.at(paths.database), launcher)
 
     @classmethod
     def open_single_threaded(cls, home: str | None = None) -> Engine:
@@ -43,7 +43,7 @@ class Engine:
         paths = _prepared(home)
         launcher = WarmLauncher(_HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
         launcher.start()
-        return cls(paths, State(paths.database), launcher)
+        return cls(paths, State.at(paths.database), launcher)
 
     def warm_up(self) -> None:
         """Get ready to start a container soon."""

@@ -20,7 +20,7 @@ from kernel_sandbox.spec.derivation import Origin
 from kernel_sandbox.spec.digest import Digest, chain_ids
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
-from kernel_sandbox.storage.state import Container, Image, Layer, State, Status
+from kernel_sandbox.storage.state import Container, Image, Layer, State
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -229,7 +229,7 @@ class Images:
                 f'conflict: unable to remove repository reference "{name}" (must force) - '
                 f"container {user[:12]} is using its referenced image {image.id.hex[:12]}"
             )
-        running = any(each.status is Status.RUNNING for each in users)
+        running = any(each.is_active for each in users)
         must, state = ("cannot", "running") if running else ("must", "stopped")
         raise Conflict(
             f"conflict: unable to delete {image.id.hex[:12]} ({must} be forced) - "

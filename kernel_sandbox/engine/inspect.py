@@ -10,7 +10,7 @@ import msgspec
 from kernel_sandbox.spec import capabilities, reference
 from kernel_sandbox.spec.image import ContainerConfig, encode
 from kernel_sandbox.spec.options import Bind
-from kernel_sandbox.storage.state import Container, Image, Status
+from kernel_sandbox.storage.state import Container, Image
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine
@@ -169,7 +169,7 @@ def container_document(engine: Engine, key: str) -> ContainerDocument:
 def _state(container: Container) -> ContainerState:
     return ContainerState(
         status=container.status.value,
-        running=container.status is Status.RUNNING,
+        running=container.is_active,
         paused=False,
         restarting=False,
         oom_killed=container.oom_killed,
@@ -184,7 +184,7 @@ def _state(container: Container) -> ContainerState:
 
 def _host_config(container: Container) -> HostConfig:
     options = container.options
-    memory = options.memory or 0
+    memory = options.limits.memory or 0
     security = [*(["no-new-privileges"] if options.no_new_privileges else [])]
     security += ["seccomp=unconfined"] if options.seccomp_unconfined else []
     return HostConfig(
@@ -197,7 +197,7 @@ def _host_config(container: Container) -> HostConfig:
         readonly_rootfs=options.readonly,
         memory=memory,
         memory_swap=2 * memory,
-        pids_limit=options.pids_limit,
+        pids_limit=options.limits.pids,
     )
 
 

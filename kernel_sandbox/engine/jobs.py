@@ -184,7 +184,7 @@ class _Hashed:
 def _written(task: PackDiff | PackRootfs) -> Iterator[tuple[str, ...]]:
     """The container's upper directory, kept from being removed; none where it was never started. Raises NotFound."""
     files = task.paths.container(task.container)
-    if state.State(task.paths.database).container(task.container) is None:
+    if state.State.at(task.paths.database).container(task.container) is None:
         raise NotFound(f"No such container: {task.container}")
     if not os.path.isdir(files.upper):
         yield ()
@@ -246,7 +246,7 @@ def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] 
         yield None
         return
     try:
-        database = state.State(task.paths.database)
+        database = state.State.at(task.paths.database)
         found = database.container(task.container)
         if found is None:
             tree.remove_tree(files.home)
@@ -269,14 +269,14 @@ def _remove(task: OneContainer, descriptors: tuple[int, ...]) -> None:
 def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
     """Record the end of a container whose monitor was killed, or whose machine went down."""
     with _locked(task) as held:
-        if held is None or held[1].status is not state.Status.RUNNING:
+        if held is None or not held[1].is_active:
             return
         database, found = held
         end_processes(found)
         if found.options.remove:
             remove_container(task.paths, database, found)
         else:
-            database.set_exited(found.id, _KILLED if found.started > _boot_time() else _LOST, False, time.time_ns())
+            database.set_exited(found, _KILLED if found.started > _boot_time() else _LOST, False, time.time_ns())
 
 
 def _boot_time() -> int:

@@ -46,4 +46,4 @@ def remove_container(paths: Paths, database: state.State, container: state.Conta
     home = paths.container(container.id).home
     with contextlib.suppress(FileNotFoundError), locks.exclusive_directory(home):
         remove_tree(home)
-    database.remove_container(container.id)
+    database.remove_container(container)

@@ -79,7 +79,7 @@ class _Supervisor:
         self._paths = paths
         self._files = paths.container(id_)
         self._place = place
-        self._state = state.State(paths.database)
+        self._state = state.State.at(paths.database)
         found = self._state.container(id_)
         if found is None:
             raise NotFound(f"No such container: {id_}")
@@ -107,7 +107,7 @@ class _Supervisor:
             remove_container(self._paths, self._state, self._container)
             return
         with contextlib.suppress(NotFound):
-            self._state.set_failed(self._container.id, error.exit_code, str(error))
+            self._state.set_failed(self._container, error.exit_code, str(error))
 
     def _prepared(self) -> process.Container:
         """The bundle on disk, and everything that the runtime needs beside it."""
@@ -244,11 +244,13 @@ class _Journal:
         self._place = place
 
     def started(self, running: monitor.Running) -> None:
-        self._state.set_running(self._container.id, running.pid, running.start_time, running.cgroups, time.time_ns())
+        self._state.set_running(
+            self._container, running.pid, running.start_time, running.cgroups, time.time_ns(), 0
+        )
 
     def exited(self, ending: Ending) -> None:
         if self._container.options.remove:
             remove_container(self._paths, self._state, self._container)
         else:
-            self._state.set_exited(self._container.id, ending.exit_code, ending.oom_killed, time.time_ns())
+            self._state.set_exited(self._container, ending.exit_code, ending.oom_killed, time.time_ns())
         self._place.leave()

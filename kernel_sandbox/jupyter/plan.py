@@ -15,7 +15,7 @@ import msgspec
 
 from kernel_sandbox.errors import HostError
 from kernel_sandbox.spec import options
-from kernel_sandbox.spec.options import Bind, ContainerOptions
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits
 from kernel_sandbox.spec.units import parse_bytes
 
 CONNECTION_FILE = "connection.json"
@@ -103,8 +103,10 @@ def container_options(
         user="0:0",
         env=(parent, *(each for each in env if each is not None)),
         workdir=_seen_inside(cwd, mounts),
-        memory=parse_bytes(settings.memory) if settings.memory else None,
-        pids_limit=settings.pids_limit,
+        limits=Limits(
+            memory=parse_bytes(settings.memory) if settings.memory else None,
+            pids=settings.pids_limit,
+        ),
         network=options.parse_network(settings.network),
         binds=(
             Bind(directory, _INSIDE, readonly=True),

@@ -142,8 +142,8 @@ def _namespaces(options: ContainerOptions) -> tuple[runtime.Namespace, ...]:
 
 def _resources(options: ContainerOptions) -> runtime.Resources | None:
     resources = runtime.Resources(
-        memory=runtime.Memory(options.memory) if options.memory else None,
-        pids=runtime.Pids(options.pids_limit) if options.pids_limit else None,
+        memory=runtime.Memory(options.limits.memory) if options.limits.memory else None,
+        pids=runtime.Pids(options.limits.pids) if options.limits.pids else None,
     )
     return resources if resources else None
 

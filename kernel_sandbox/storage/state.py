@@ -1,68 +1,24 @@
-"""The store's memory: one SQLite database of images, tags and containers.
+"""The store's images, tags and containers: rows to values and back, each change with its event.
 
-Many processes use it at once (WAL); every change is one transaction. Here: the schema, and rows to values and back.
 Not here: files, and what a change means. Times are nanoseconds since the epoch, 0 for never.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from kernel_sandbox.errors import Conflict, NotFound, StoreError
+from kernel_sandbox.errors import Conflict, NotFound
 from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.idmap import RANGES
 from kernel_sandbox.spec.options import ContainerOptions
-
-_VERSION = 1
-_BUSY_SECONDS = 30
-_SCHEMA = """
-CREATE TABLE images (
-    id TEXT PRIMARY KEY,
-    manifest TEXT NOT NULL,
-    manifest_size INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL
-);
-CREATE TABLE image_layers (
-    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    blob TEXT NOT NULL,
-    chain_id TEXT NOT NULL,
-    PRIMARY KEY (image, position)
-) WITHOUT ROWID;
-CREATE INDEX layer_users ON image_layers(chain_id);
-CREATE TABLE tags (
-    name TEXT PRIMARY KEY,
-    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE TABLE containers (
-    id TEXT PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    image TEXT NOT NULL REFERENCES images(id),
-    slot INTEGER NOT NULL UNIQUE,
-    created INTEGER NOT NULL,
-    options BLOB NOT NULL,
-    status TEXT NOT NULL,
-    exit_code INTEGER NOT NULL DEFAULT 0,
-    oom_killed INTEGER NOT NULL DEFAULT 0,
-    error TEXT NOT NULL DEFAULT '',
-    started INTEGER NOT NULL DEFAULT 0,
-    finished INTEGER NOT NULL DEFAULT 0,
-    pid INTEGER NOT NULL DEFAULT 0,
-    pid_start INTEGER NOT NULL DEFAULT 0,
-    cgroups TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX containers_by_image ON containers(image);
-"""
+from kernel_sandbox.storage import events, volumes
+from kernel_sandbox.storage.database import Database
 
 
 class Status(StrEnum):
@@ -70,6 +26,8 @@ class Status(StrEnum):
 
     CREATED = "created"
     RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
     EXITED = "exited"
 
 
@@ -119,81 +77,35 @@ class Container(msgspec.Struct, frozen=True):
     pid: int = 0
     pid_start: int = 0
     cgroups: tuple[str, ...] = ()
+    restart_count: int = 0
+    health: Health | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a monitor: it runs, be it paused, or is about to be started again."""
+        return self.status in (Status.RUNNING, Status.PAUSED, Status.RESTARTING)
 
 
 class State:
-    """The database at *path*, made where it is missing. Raises StoreError where it cannot be used."""
+    """The images, tags and containers of a store. Raises StoreError where its database cannot be used."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._local = threading.local()
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's own connection; one that came along through fork(2) is left alone."""
-        if getattr(self._local, "pid", None) != os.getpid():
-            self._local.connection = self._connect()
-            self._local.pid = os.getpid()
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+    @classmethod
+    def at(cls, path: str) -> State:
+        """The state that the database at *path* holds."""
+        return cls(Database(path))
 
-    def _connect(self) -> sqlite3.Connection:
-        with self._errors():
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._migrate(connection)
-            return connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if _version(connection) == _VERSION:
-            return
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        found = _version(connection)
-        if found == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.execute("COMMIT")
-        if found > _VERSION:
-            raise StoreError(f"{self._path} was written by a newer kernel-sandbox: upgrade this one")
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
-            raise StoreError(
-                f"cannot use {self._path}: {error}: free some space, make it writable, "
-                "or point KERNEL_SANDBOX_HOME elsewhere"
-            ) from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        with self._errors():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _rows(self, query: str, *parameters: object) -> list[sqlite3.Row]:
-        connection = self._connection
-        with self._errors():
-            return connection.execute(query, parameters).fetchall()
+    def close(self) -> None:
+        """Let go of the database until it is next needed."""
+        self._database.close()
 
     # Images
 
     def add_image(self, image: Image, tags: Iterable[str]) -> None:
         """Record an image (again) and point *tags* at it."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT(id) DO UPDATE SET fingerprint = excluded.fingerprint WHERE excluded.fingerprint != ''",
@@ -207,18 +119,18 @@ class State:
 
     def tag(self, image: Digest, name: str) -> None:
         """Point a name at an image, away from any other."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (name, image))
 
     def untag(self, name: str) -> None:
         """Forget a name."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM tags WHERE name = ?", (name,))
 
     def remove_image(self, image: Digest) -> None:
         """Forget an image and its names. Raises Conflict while a container uses it."""
         try:
-            with self._transaction() as connection:
+            with self._database.transaction() as connection:
                 connection.execute("DELETE FROM images WHERE id = ?", (image,))
         except sqlite3.IntegrityError as error:
             raise Conflict(
@@ -239,13 +151,13 @@ class State:
         return self._images("SELECT * FROM images WHERE substr(id, 8, ?) = ?", len(prefix), prefix)
 
     def _images(self, query: str, *parameters: object) -> tuple[Image, ...]:
-        rows = self._rows(query, *parameters)
+        rows = self._database.rows(query, *parameters)
         if len(rows) == 1:
             condition, values = " WHERE image = ?", [rows[0]["id"]]
         else:
             condition, values = "", []
-        layers = _grouped(self._rows(f"SELECT * FROM image_layers{condition} ORDER BY position", *values))  # noqa: S608
-        tags = _grouped(self._rows(f"SELECT * FROM tags{condition} ORDER BY name", *values))  # noqa: S608
+        layers = _grouped(self._database.rows(f"SELECT * FROM image_layers{condition} ORDER BY position", *values))  # noqa: S608
+        tags = _grouped(self._database.rows(f"SELECT * FROM tags{condition} ORDER BY name", *values))  # noqa: S608
         return tuple(_image(row, layers.get(row["id"], []), tags.get(row["id"], [])) for row in rows)
 
     def unused_layers(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -253,90 +165,148 @@ class State:
         return tuple(
             layer
             for layer in layers
-            if not self._rows("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", layer.chain_id)
+            if not self._database.rows("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", layer.chain_id)
         )
 
     # Containers
 
     def add_container(self, id_: str, name: str, image: Digest, created: int, options: ContainerOptions) -> Container:
-        """Record a new container. Raises Conflict for a name in use and NotFound for an image gone meanwhile."""
+        """Record a new container and its volumes. Raises Conflict for a name in use, NotFound for an image gone."""
         try:
-            with self._transaction() as connection:
+            with self._database.transaction() as connection:
                 slot = _free_slot(connection)
                 connection.execute(
                     "INSERT INTO containers (id, name, image, slot, created, options, status) VALUES (?,?,?,?,?,?,?)",
                     (id_, name, image, slot, created, msgspec.json.encode(options), Status.CREATED),
                 )
+                volumes.use(connection, id_, options.volumes)
+                container = Container(id_, name, image, slot, created, options, Status.CREATED)
+                _tell(connection, container, "create")
+                return container
         except sqlite3.IntegrityError as error:
             raise self._cannot_add(name, image) from error
-        return Container(id_, name, image, slot, created, options, Status.CREATED)
 
     def _cannot_add(self, name: str, image: Digest) -> Conflict | NotFound:
-        holders = self._rows("SELECT id FROM containers WHERE name = ?", name)
-        if holders:
-            return Conflict(
-                f'Conflict. The container name "/{name}" is already in use by container "{holders[0]["id"]}". '
-                "You have to remove (or rename) that container to be able to reuse that name."
-            )
-        return NotFound(f"No such image: {image}")
+        return self._name_taken(name) or NotFound(f"No such image: {image}")
 
-    def set_running(self, id_: str, pid: int, pid_start: int, cgroups: tuple[str, ...], started: int) -> None:
-        """Record that a container's process has started."""
+    def _name_taken(self, name: str) -> Conflict | None:
+        holders = self._database.rows("SELECT id FROM containers WHERE name = ?", name)
+        if not holders:
+            return None
+        return Conflict(
+            f'Conflict. The container name "/{name}" is already in use by container "{holders[0]["id"]}". '
+            "You have to remove (or rename) that container to be able to reuse that name."
+        )
+
+    def set_running(
+        self, container: Container, pid: int, pid_start: int, cgroups: tuple[str, ...], started: int, restarts: int
+    ) -> None:
+        """Record that a container's process has started, the policy's so many-th time."""
         self._update(
-            id_,
-            status=Status.RUNNING, pid=pid, pid_start=pid_start, cgroups="\n".join(cgroups),
-            started=started, finished=0, exit_code=0, oom_killed=0, error="",
+            container, "start",
+            status=Status.RUNNING, pid=pid, pid_start=pid_start, cgroups="\n".join(cgroups), restart_count=restarts,
+            started=started, finished=0, exit_code=0, oom_killed=0, error="", health="",
         )  # fmt: skip
 
-    def set_exited(self, id_: str, exit_code: int, oom_killed: bool, finished: int) -> None:
-        """Record that it has ended."""
-        self._update(
-            id_,
-            status=Status.EXITED, exit_code=exit_code, oom_killed=int(oom_killed),
-            finished=finished, pid=0, pid_start=0, cgroups="",
-        )  # fmt: skip
+    def set_paused(self, container: Container, paused: bool) -> None:
+        """Record that it has been paused, or goes on."""
+        self._update(container, "pause" if paused else "unpause", status=Status.PAUSED if paused else Status.RUNNING)
 
-    def set_failed(self, id_: str, exit_code: int, error: str) -> None:
-        """Record that it could not be started; its status stays what it was."""
-        self._update(id_, exit_code=exit_code, error=error)
+    def set_health(self, container: Container, health: Health) -> None:
+        """Record a check's outcome; a change of status is an event."""
+        before = self.container(container.id)
+        is_change = before is None or before.health is None or before.health.status != health.status
+        action = f"health_status: {health.status}" if is_change and health.log else ""
+        self._update(container, action, health=msgspec.json.encode(health).decode())
 
-    def _update(self, id_: str, **values: object) -> None:
-        assignments = ", ".join(f"{column} = ?" for column in values)
-        with self._transaction() as connection:
-            changed = connection.execute(
-                f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  our own column names
-                (*values.values(), id_),
+    def set_exited(
+        self, container: Container, exit_code: int, oom_killed: bool, finished: int, restarting: bool = False
+    ) -> None:
+        """Record that it has ended, for good or to be started again soon."""
+        with self._database.transaction() as connection:
+            if oom_killed:
+                _tell(connection, container, "oom")
+            _change(
+                connection, container,
+                status=Status.RESTARTING if restarting else Status.EXITED, exit_code=exit_code,
+                oom_killed=int(oom_killed), finished=finished, pid=0, pid_start=0, cgroups="",
+            )  # fmt: skip
+            _tell(connection, container, "die", exitCode=str(exit_code))
+
+    def set_failed(self, container: Container, exit_code: int, error: str) -> None:
+        """Record that it could not be started: one that was to be started again has exited, any other is as it was."""
+        with self._database.transaction() as connection:
+            _change(connection, container, exit_code=exit_code, error=error)
+            connection.execute(
+                "UPDATE containers SET status = ? WHERE id = ? AND status = ?",
+                (Status.EXITED, container.id, Status.RESTARTING),
             )
-            if changed.rowcount == 0:
-                raise NotFound(f"No such container: {id_}")
 
-    def remove_container(self, id_: str) -> None:
+    def rename(self, container: Container, name: str) -> None:
+        """Give a container another name. Raises Conflict for one in use."""
+        renamed = msgspec.structs.replace(container, name=name)
+        try:
+            with self._database.transaction() as connection:
+                _change(connection, container, name=name)
+                _tell(connection, renamed, "rename", oldName=f"/{container.name}")
+        except sqlite3.IntegrityError as error:
+            raise self._name_taken(name) or NotFound(f"No such container: {container.name}") from error
+
+    def set_options(self, container: Container, options: ContainerOptions) -> None:
+        """Record other options."""
+        self._update(container, "update", options=msgspec.json.encode(options))
+
+    def tell(self, container: Container, action: str, **attributes: str) -> None:
+        """Record an event that changes nothing in the record of a container."""
+        with self._database.transaction() as connection:
+            _tell(connection, container, action, **attributes)
+
+    def _update(self, container: Container, action: str, **values: object) -> None:
+        with self._database.transaction() as connection:
+            _change(connection, container, **values)
+            if action:
+                _tell(connection, container, action)
+
+    def remove_container(self, container: Container) -> None:
         """Forget a container."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM containers WHERE id = ?", (id_,))
+        with self._database.transaction() as connection:
+            gone = connection.execute("DELETE FROM containers WHERE id = ?", (container.id,))
+            if gone.rowcount:
+                _tell(connection, container, "destroy")
 
     def containers(self) -> tuple[Container, ...]:
         """Every container, newest first."""
-        return tuple(map(_container, self._rows("SELECT * FROM containers ORDER BY created DESC")))
+        return tuple(map(_container, self._database.rows("SELECT * FROM containers ORDER BY created DESC")))
 
     def container(self, id_: str) -> Container | None:
         """The container of this full id, if there is one."""
-        rows = self._rows("SELECT * FROM containers WHERE id = ?", id_)
+        rows = self._database.rows("SELECT * FROM containers WHERE id = ?", id_)
         return _container(rows[0]) if rows else None
 
     def find_containers(self, key: str) -> tuple[Container, ...]:
         """By full id or name, else by the start of an id: as Docker looks a container up."""
-        exact = self._rows("SELECT * FROM containers WHERE id = ? OR name = ?", key, key.removeprefix("/"))
-        rows = exact or self._rows("SELECT * FROM containers WHERE substr(id, 1, ?) = ?", len(key), key)
+        exact = self._database.rows("SELECT * FROM containers WHERE id = ? OR name = ?", key, key.removeprefix("/"))
+        rows = exact or self._database.rows("SELECT * FROM containers WHERE substr(id, 1, ?) = ?", len(key), key)
         return tuple(map(_container, rows))
 
     def containers_of_image(self, image: Digest) -> tuple[Container, ...]:
         """The containers that were made from an image."""
-        return tuple(map(_container, self._rows("SELECT * FROM containers WHERE image = ?", image)))
+        return tuple(map(_container, self._database.rows("SELECT * FROM containers WHERE image = ?", image)))
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _change(connection: sqlite3.Connection, container: Container, **values: object) -> None:
+    assignments = ", ".join(f"{column} = ?" for column in values)
+    changed = connection.execute(
+        f"UPDATE containers SET {assignments} WHERE id = ?",  # noqa: S608  our own column names
+        (*values.values(), container.id),
+    )
+    if changed.rowcount == 0:
+        raise NotFound(f"No such container: {container.id}")
+
+
+def _tell(connection: sqlite3.Connection, container: Container, action: str, **attributes: str) -> None:
+    about = {**container.options.labels, "image": container.options.image, "name": container.name, **attributes}
+    events.insert(connection, "container", action, container.id, about)
 
 
 def _free_slot(connection: sqlite3.Connection) -> int:
@@ -374,4 +344,5 @@ def _container(row: sqlite3.Row) -> Container:
     values["status"] = Status(row["status"])
     values["oom_killed"] = bool(row["oom_killed"])
     values["cgroups"] = tuple(row["cgroups"].split("\n")) if row["cgroups"] else ()
+    values["health"] = msgspec.json.decode(row["health"], type=Health) if row["health"] else None
     return Container(**values)

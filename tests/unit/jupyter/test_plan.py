@@ -33,7 +33,7 @@ def test_only_named_variables_pass() -> None:
 
 def test_limits_are_read_as_docker_reads_them() -> None:
     options = planned(memory="512m", pids_limit=100)
-    assert (options.memory, options.pids_limit) == (512 * 2**20, 100)
+    assert (options.limits.memory, options.limits.pids) == (512 * 2**20, 100)
 
 
 @pytest.mark.parametrize(

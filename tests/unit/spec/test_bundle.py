@@ -6,7 +6,7 @@ import pytest
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import bundle, idmap, runtime
 from kernel_sandbox.spec.image import ContainerConfig
-from kernel_sandbox.spec.options import Bind, ContainerOptions, Network
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, Network
 from kernel_sandbox.spec.user import Identity
 
 ID = "0123456789abcdef" * 4
@@ -120,7 +120,7 @@ def test_a_variable_of_an_image_without_a_name_is_left_out():
 
 def test_limits_are_there_when_asked_for():
     assert make().linux.resources is None
-    resources = make(memory=1 << 23, pids_limit=5).linux.resources
+    resources = make(limits=Limits(memory=1 << 23, pids=5)).linux.resources
     assert resources == runtime.Resources(runtime.Memory(1 << 23), runtime.Pids(5))
 
 
@@ -136,7 +136,7 @@ def test_masked_and_read_only_paths_are_dockers():
 
 
 def test_the_document_reads_back_and_has_the_specifications_names():
-    spec = make(memory=1 << 23, readonly=True)
+    spec = make(limits=Limits(memory=1 << 23), readonly=True)
     assert runtime.decode(runtime.encode(spec)) == spec
     document = msgspec.json.decode(runtime.encode(spec))
     assert document["ociVersion"].startswith("1.")
