@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from kernel_sandbox import terminal
 from kernel_sandbox.commands import Context, invoke
-from kernel_sandbox.commands.results import Download, Foreground, Logs, Result
+from kernel_sandbox.commands.results import Download, Foreground, Live, Logs, Result, Stream
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.runtime.frames import Frame, Kind
+from kernel_sandbox.spec.keys import KeySequence
+from kernel_sandbox.spec.keys import parse as parse_keys
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine
+    from kernel_sandbox.engine.attachment import Attachment
 
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3
 _INTERRUPTED = 130
+_HOME, _END_OF_LINE, _END_OF_SCREEN = "\033[H", "\033[K\n", "\033[J"
+_HUNG_UP = 128 + signal.SIGHUP
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _open_standard_streams()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 
@@ -40,16 +49,26 @@ def _open_standard_streams() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result = invoke(arguments, Context(_open_engine))
+        result = invoke(
+            arguments, Context(_open_engine, console=terminal.size(), confirm=_confirm, lends_terminal=True)
+        )
         return _show(result)
     except SandboxError as error:
         _complain(error)
         return error.exit_code
+    except terminal.Interrupted as interruption:
+        return 128 + interruption.number
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except EOFError:
+        return _HUNG_UP
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return _HUNG_UP  # output has nowhere to go: the terminal has gone
 
 
 def _open_engine() -> Engine:
@@ -57,6 +76,12 @@ def _open_engine() -> Engine:
     from kernel_sandbox.engine import Engine
 
     return Engine.open_single_threaded()
+
+
+def _confirm(warning: str) -> bool:
+    """Ask whether to go on, as Docker does; where nothing can be read, the answer is no."""
+    print(f"{warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
+    return sys.stdin is not None and sys.stdin.readline().strip().lower() == "y"
 
 
 def _complain(error: SandboxError) -> None:
@@ -70,6 +95,12 @@ def _show(result: Result) -> int:
         case Logs():
             for frame in result.frames:
                 _write(frame)
+        case Stream():
+            for line in result.lines:
+                print(line, flush=True)
+        case Live():
+            for view in result.views:
+                print(_HOME + f"{view.text()}\n".replace("\n", _END_OF_LINE) + _END_OF_SCREEN, end="", flush=True)
         case Download():
             result.write(1)
         case _:
@@ -82,23 +113,40 @@ def _show(result: Result) -> int:
 
 
 def _foreground(result: Foreground) -> int:
-    """Show the container's output, pass signals and input on, and return its exit code."""
+    """Show the process's output, pass input and signals on, and return its exit code."""
+    has_keyboard = result.tty and result.interactive and os.isatty(0)
+    keys = KeySequence(parse_keys(result.detach_keys)) if has_keyboard else None
     with result.attachment as attachment:
-        received = 0
-
-        def proxy(number: int, _: FrameType | None) -> None:
-            nonlocal received
-            received += 1
-            if received > _PATIENCE:
-                raise KeyboardInterrupt
-            attachment.signal(number)
-
-        for number in _PROXIED:
-            signal.signal(number, proxy)
-        for frame in attachment.output(0 if result.interactive else None):
-            _write(frame)
-        assert attachment.ending is not None
+        if result.proxies_signals:
+            _proxy_signals(attachment)
+        elif has_keyboard:
+            terminal.end_on_signals()
+        with terminal.raw(0) if has_keyboard else nullcontext():
+            if result.tty:
+                terminal.follow_size(attachment.resize)
+            for frame in attachment.output(0 if result.interactive else None, keys):
+                if not result.streams or frame.kind.name.lower() in result.streams:
+                    _write(frame)
+    if attachment.ending is not None:
         return attachment.ending.exit_code
+    if result.is_left_with_error:
+        raise SandboxError("read escape sequence")
+    return 0
+
+
+def _proxy_signals(attachment: Attachment) -> None:
+    """Pass signals on, until somebody has had enough of that."""
+    received = 0
+
+    def proxy(number: int, _: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received > _PATIENCE:
+            raise KeyboardInterrupt
+        attachment.signal(number)
+
+    for number in _PROXIED:
+        signal.signal(number, proxy)
 
 
 def _write(frame: Frame) -> None:

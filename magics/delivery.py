@@ -5,6 +5,8 @@ result     ``%container …``              ``x = %container …``
 ========== ============================= ===========================
 Foreground its output, as it comes       ``Output``
 Logs       its output                    ``Output``
+Stream     its lines, as they come       ``str``
+Live       one output that changes       the first, as below
 Table      HTML, or Docker's text table  ``Rows``
 Document   JSON                          the JSON, decoded
 Download   refused                       ``bytes``
@@ -19,15 +21,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
-from kernel_sandbox.commands.results import Document, Download, Foreground, Logs, Result, Table
+from kernel_sandbox.commands.results import Document, Download, Foreground, Live, Logs, Result, Stream, Table
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.runtime.frames import Ending, Frame
 from magics.interrupts import Interrupted, escalating
@@ -39,11 +40,10 @@ from magics.values import Output, Rows
 class Delivery:
     """What a result needs on its way.
 
-    *kill* sends a signal to a container; *stdin* is the descriptor of a file with the cell's body; *keep* is for an
+    *stdin* is the descriptor of a file with the cell's body; *keep* is for an
     assignment.
     """
 
-    kill: Callable[[str, int], None]
     stdin: int
     keep: bool
 
@@ -54,6 +54,10 @@ class Delivery:
                 return self._foreground(result)
             case Logs():
                 return self._copied(result.frames), 0
+            case Stream():
+                return self._lines(result), 0
+            case Live():
+                return self._live(result), 0
             case Download():
                 return self._downloaded(result), 0
         if not self.keep:
@@ -63,13 +67,9 @@ class Delivery:
         return (_value(result) if self.keep else None), 0
 
     def _foreground(self, result: Foreground) -> tuple[Output | None, int]:
-        def kill(number: int) -> None:
-            with suppress(SandboxError):  # it has ended by itself
-                self.kill(result.container, number)
-
         self._hint_at_input(result.interactive)
         stdin = self.stdin if result.interactive else None
-        with result.attachment as attachment, escalating(kill) as escalation:
+        with result.attachment as attachment, escalating(result.attachment.signal) as escalation:
             output = self._copied(attachment.output(stdin))
         if escalation.has_begun:
             raise Interrupted("interrupted: the container has ended")
@@ -96,6 +96,22 @@ class Delivery:
         stdout, stderr = io.StringIO(), io.StringIO()
         Streams(stdout, stderr).copy(frames)
         return Output(stdout.getvalue(), stderr.getvalue())
+
+    def _lines(self, result: Stream) -> str | None:
+        if self.keep:
+            return "\n".join(result.lines)
+        for line in result.lines:
+            print(line, flush=True)
+        return None
+
+    def _live(self, result: Live) -> Any:
+        if self.keep:
+            return _value(next(result.views))
+        handle = DisplayHandle()
+        for number, view in enumerate(result.views):
+            shown = Rows(view) if isinstance(view, Table) else Output(view.text(), "")
+            (handle.update if number else handle.display)(shown)
+        return None
 
     def _downloaded(self, result: Download) -> bytes:
         if not self.keep:

@@ -61,7 +61,7 @@ class ContainerMagic:
             result = invoke(
                 words(line, self._variables(local_ns)), Context(self.session.engine, stdin, program="%container")
             )
-            delivery = Delivery(self.session.engine().containers.kill, stdin, keep)
+            delivery = Delivery(stdin, keep)
             value, status = delivery.deliver(result)
             self._set_exit_code(status)
             return value

@@ -1,7 +1,8 @@
 """`make test` and `make lint`: every check and every test, stage after stage, and one line that sums them up.
 
 A stage that fails does not stop the ones after it. As root the tests that make containers are run three
-times: as root, as an ordinary user with a single id, and as one with subordinate ids.
+times: as root, as an ordinary user with a single id, and as one with subordinate ids. Tests mostly wait, so several
+lanes of stages run side by side; what a stage prints is shown when it has ended.
 
     tests/run.py          everything
     tests/run.py lint     the linters, the types and the import contracts
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,7 +53,7 @@ class Outcome:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-Run = Callable[[list[str]], int]
+Run = Callable[[list[str], Path], int]
 
 
 def title(text: str) -> None:
@@ -76,8 +78,16 @@ def lint() -> Outcome:
     return outcome
 
 
-def tests(paths: Sequence[str], run: Run, report: Path) -> Outcome:
-    """Run pytest on those of ``paths`` that hold tests; read its count from the JUnit report."""
+def tests(what: str, paths: Sequence[str], run: Run, report: Path) -> Outcome:
+    """Run pytest on those of ``paths`` that hold tests and show its output; read its count from the JUnit report."""
+    output = report.with_suffix(".log")
+    outcome = _tests(paths, run, report, output)
+    shown = output.read_text(errors="replace") if output.exists() else ""
+    print(f"\n=== {what}\n{shown}", end="", flush=True)
+    return outcome
+
+
+def _tests(paths: Sequence[str], run: Run, report: Path, output: Path) -> Outcome:
     present = [path for path in paths if holds_tests(ROOT / path)]
     if not present:
         return check(False, f"no tests in {', '.join(paths)}")
@@ -85,7 +95,7 @@ def tests(paths: Sequence[str], run: Run, report: Path) -> Outcome:
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *options, f"--junitxml={report}", *present]
     what = f"pytest {' '.join(present)}"
     try:
-        status = run(command)
+        status = run(command, output)
     except subprocess.TimeoutExpired:
         return check(False, f"{what}: not done after {LIMIT:g} s")
     if not report.exists():
@@ -111,10 +121,11 @@ def count(report: Path) -> Outcome:
     return outcome
 
 
-def ourselves(scratch: Path, arguments: list[str]) -> int:
+def ourselves(scratch: Path, arguments: list[str], output: Path) -> int:
     """Run Python as the user who called make; its stores and temporary files go below ``scratch``."""
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
-    return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment)
+    with output.open("wb") as file:
+        return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
 
 def as_another(
@@ -122,12 +133,13 @@ def as_another(
 ) -> Iterator[Outcome]:
     """The tests and lessons that make containers, as an ordinary user."""
 
-    def run(arguments: list[str]) -> int:
-        return user.run([user.python, *arguments], LIMIT, environment)
+    def run(arguments: list[str], output: Path) -> int:
+        with output.open("wb") as file:
+            return user.run([user.python, *arguments], LIMIT, environment, file)
 
     for what, paths in stages.items():
-        title(f"{what}, as an ordinary user with {ids}")
-        yield tests(paths, run, user.directory / "reports" / f"{what} with {ids}.xml")
+        report = user.directory / "reports" / f"{what} with {ids}.xml"
+        yield tests(f"{what}, as an ordinary user with {ids}", paths, run, report)
     yield nothing("processes of the ordinary user are left", user.processes)
 
 
@@ -150,19 +162,32 @@ def everything(scratch: Path) -> Iterator[Outcome]:
         title("tools")
         print(install_missing(), flush=True)
     yield lint()
-    title("unit and property tests")
-    yield tests(FAST, run, scratch / "fast.xml")
     before = Traces.of(str(scratch))
-    title(f"containers, as {'root' if root else 'you'}")
-    yield tests((*REAL, INTEROP), run, scratch / "containers.xml")
-    title("lessons")
-    yield tests((LESSONS,), run, scratch / "lessons.xml")
-    if root:
-        yield from as_others()
-    else:
+    containers = (
+        partial(tests, f"containers, as {'root' if root else 'you'}", REAL, run, scratch / "containers.xml"),
+        partial(tests, "lessons", (LESSONS,), run, scratch / "lessons.xml"),
+    )
+    others = (
+        partial(tests, "unit and property tests", FAST, run, scratch / "fast.xml"),
+        partial(tests, "beside other engines", (INTEROP,), run, scratch / "interop.xml"),
+    )
+    yield from side_by_side([in_turn(containers), in_turn(others), *([as_others()] if root else [])])
+    if not root:
         print("\nNot run: the same as root, and as a user with another id map. `make test` as root runs all.")
     title("what is left on the machine")
     yield nothing("left behind", lambda: Traces.of(str(scratch)).since(before))
+
+
+def in_turn(stages: Iterable[Callable[[], Outcome]]) -> Iterator[Outcome]:
+    """One lane: a stage after the other."""
+    for stage in stages:
+        yield stage()
+
+
+def side_by_side(lanes: Sequence[Iterator[Outcome]]) -> Iterator[Outcome]:
+    """The sum of each lane; they run at the same time."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        yield from pool.map(lambda lane: sum(lane, Outcome()), lanes)
 
 
 def nothing(complaint: str, remains: Callable[[], Sequence[object]]) -> Outcome:

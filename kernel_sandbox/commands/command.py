@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.commands import flags
+from kernel_sandbox.errors import SandboxError, UsageError
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine
+    from kernel_sandbox.spec.runtime import ConsoleSize
 
 _FAILED_TO_RUN = 125
+
+
+def _cannot_ask(warning: str) -> bool:
+    """Where nobody can be asked, what removes things wants to be told so at once."""
+    raise UsageError(f"{warning.splitlines()[0]} Add -f to go on without being asked")
 
 
 @dataclass(frozen=True)
@@ -23,17 +30,31 @@ class Context:
     """What commands need of their front end.
 
     ``open_engine`` is called when a command first needs the store; ``stdin`` is the descriptor that ``import -`` reads;
-    ``environment`` is where ``-e NAME`` looks; ``program`` is what help and complaints call the front end.
+    ``environment`` is where ``-e NAME`` looks; ``program`` is what help and complaints call the front end;
+    ``console`` is the size of its terminal, if it has one; ``confirm`` shows a warning and asks whether to go on;
+    where it ``lends_terminal``, ``-it`` makes *stdin* the terminal's other end.
     """
 
     open_engine: Callable[[], Engine]
     stdin: int = 0
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     program: str = "kernel-sandbox"
+    console: ConsoleSize | None = None
+    confirm: Callable[[str], bool] = _cannot_ask
+    lends_terminal: bool = False
 
     @cached_property
     def engine(self) -> Engine:
         return self.open_engine()
+
+    def check_terminal(self, interactive: bool, tty: bool) -> None:
+        """Raise NotATerminal where a terminal is asked for and standard input, which is to be passed on, is none."""
+        if interactive and tty and self.lends_terminal and not os.isatty(self.stdin):
+            raise NotATerminal("the input device is not a TTY")
+
+
+class NotATerminal(SandboxError):
+    """Standard input is not a terminal: leave ``-t`` out, or run it on one. Exit code 1 from every command."""
 
 
 class HelpAsked(Exception):
@@ -46,7 +67,35 @@ def _ask_help(context: click.Context, parameter: click.Parameter, value: bool) -
 
 
 class Command(click.Command):
-    """A command whose failures have exit code 1, as those that Docker's daemon reports."""
+    """A command that reads its flags as Docker's do, and whose failures have exit code 1, as those of Docker's daemon.
+
+    ``allow_interspersed_args`` is for all of click: whether flags may follow the first word.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read flags as pflag does, then let click fill its parameters. Raises UsageError."""
+        options = (each for each in self.get_params(ctx) if isinstance(each, click.Option))
+        try:
+            found = flags.split(args, options, self.allow_interspersed_args)
+            return super().parse_args(ctx, [*found.flags, *(("--", *found.words) if found.words else ())])
+        except UsageError as error:
+            raise UsageError(f"{error}\nSee '{ctx.command_path} --help'.") from None
+
+    @property
+    def arity(self) -> str:
+        """How many words the command takes, as Docker tells those who gave another number."""
+        arguments = [each for each in self.params if isinstance(each, click.Argument)]
+        least = sum(abs(each.nargs) for each in arguments if each.required)
+        most = sum(each.nargs for each in arguments) if all(each.nargs > 0 for each in arguments) else None
+        if most is None:
+            return f"requires at least {_arguments(least)}"
+        if most == 0:
+            return "accepts no arguments"
+        if least == most:
+            return f"requires exactly {_arguments(most)}"
+        if least == 0:
+            return f"requires at most {_arguments(most)}"
+        return f"requires at least {least} and at most {_arguments(most)}"
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -73,10 +122,10 @@ class RunCommand(CreatingCommand):
     """``run``: 125 for what fails on our side, else what the container's own start gives."""
 
     def exit_code(self, error: SandboxError) -> int:
-        return error.exit_code if error.exit_code > 1 else _FAILED_TO_RUN
+        return error.exit_code if error.exit_code > 1 or isinstance(error, NotATerminal) else _FAILED_TO_RUN
 
 
-class Group(click.Group):
+class Group(click.Group, Command):
     """A group of commands, listed in the order in which they were added."""
 
     command_class = Command
@@ -87,11 +136,15 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command; see '{ctx.command_path} --help'")
+            raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command.\nSee '{ctx.command_path} --help'")
         return found
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         return _quiet(super().get_help_option(ctx))
+
+
+def _arguments(count: int) -> str:
+    return f"{count} argument" if count == 1 else f"{count} arguments"
 
 
 def _quiet(help_option: click.Option | None) -> click.Option | None:

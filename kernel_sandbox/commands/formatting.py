@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -12,28 +13,46 @@ _TABLE = "table "
 _ESCAPES = {"\\t": "\t", "\\n": "\n"}
 
 
-def formatted(text: str, rows: Sequence[msgspec.Struct], headers: Mapping[str, str]) -> Result:
+def formatted(
+    text: str, rows: Sequence[msgspec.Struct], headers: Mapping[str, str], labels: Sequence[Mapping[str, str]] = ()
+) -> Result:
     """One line for each row, or a table of what the template names. *headers* are the columns' heads by field.
 
-    Raises TemplateError.
+    *labels* are the rows' own, for ``{{.Label "key"}}``. Raises TemplateError.
     """
     if text == "json":
-        return Lines(tuple(msgspec.json.encode(row, enc_hook=str).decode() for row in rows))
+        return Lines(tuple(msgspec.json.encode(row, enc_hook=str, order="sorted").decode() for row in rows))
     from kernel_sandbox.spec import template
 
     for written, meant in _ESCAPES.items():
         text = text.replace(written, meant)
     compiled = template.compile(text.removeprefix(_TABLE))
-    lines = tuple(compiled.render(row) for row in rows)
+    methods = [_label_of(each) for each in labels] or [{}] * len(rows)
+    lines = tuple(compiled.render(row, methods=each) for row, each in zip(rows, methods, strict=True))
     if not text.startswith(_TABLE):
         return Lines(lines)
+    head = compiled.render(headers, methods={"Label": _head_of_label})
     cells = tuple(tuple(line.split("\t")) for line in lines)
-    return Table(tuple(compiled.render(headers).split("\t")), cells, tuple(rows))
+    return Table(tuple(head.split("\t")), cells, tuple(rows))
 
 
-def rendered(text: str, documents: Sequence[object]) -> Lines:
-    """``inspect --format``: one line for each document. Raises TemplateError."""
+def _label_of(labels: Mapping[str, str]) -> Mapping[str, Callable[[str], str]]:
+    return {"Label": lambda key: labels.get(key, "")}
+
+
+def _head_of_label(key: str) -> str:
+    """``a.b-c`` has the head ``b c``, as with Docker."""
+    return re.sub("[-_]", " ", key.rpartition(".")[2])
+
+
+def rendered(text: str, documents: Sequence[object], strict: bool = True) -> Lines:
+    """``inspect --format``: one line for each document; *strict*: in the words of ``inspect``. Raises TemplateError."""
     from kernel_sandbox.spec import template
 
     compiled = template.compile("{{json .}}" if text == "json" else text)
-    return Lines(tuple(compiled.render(document, strict=True) for document in documents))
+    return Lines(tuple(compiled.render(document, strict) for document in documents))
+
+
+def to_json(documents: Sequence[object]) -> str:
+    """An array as ``inspect`` prints it, indented by four."""
+    return msgspec.json.format(msgspec.json.encode(documents, enc_hook=str), indent=4).decode()

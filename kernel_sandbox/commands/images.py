@@ -9,10 +9,8 @@ import click
 import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
-from kernel_sandbox.commands.containers import format_option, inspected
 from kernel_sandbox.commands.formatting import formatted
 from kernel_sandbox.commands.results import Lines, Result, Table
-from kernel_sandbox.engine.inspect import container_document, image_document
 from kernel_sandbox.errors import NotFound, SandboxError
 from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec import units
@@ -56,7 +54,7 @@ def images(
     context: Context, all_: bool, quiet: bool, no_trunc: bool, template: str | None, repository: str | None
 ) -> Result:
     """List images."""
-    rows = tuple(row for image in context.engine.images.list() for row in _rows(image))
+    rows = tuple(row for image in context.engine.images.list() for row in image_rows(image))
     if repository:
         rows = tuple(row for row in rows if _is_named(row, repository))
     shown = rows if no_trunc else tuple(map(_shortened, rows))
@@ -68,7 +66,8 @@ def images(
     return Table(tuple(_HEADERS.values())[:5], cells, rows)
 
 
-def _rows(image: Image) -> tuple[ImageRow, ...]:
+def image_rows(image: Image) -> tuple[ImageRow, ...]:
+    """An image as rows, one for each of its names, in full."""
     created = f"{units.human_duration((time.time_ns() - image.created) / 1e9)} ago"
     created_at = time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(image.created // 10**9))
     names = [references.parse(tag) for tag in image.tags]
@@ -147,30 +146,3 @@ def rmi(context: Context, force: bool, images: tuple[str, ...]) -> Result:
         lines += (f"Untagged: {tag}" for tag in removed.untagged)
         lines += (f"Deleted: {id_}" for id_ in removed.deleted)
     return Lines(tuple(lines), errors=tuple(errors))
-
-
-@click.command(cls=Command)
-@format_option
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.pass_obj
-def inspect_image(context: Context, template: str | None, images: tuple[str, ...]) -> Result:
-    """Show all about images, as JSON."""
-    return inspected(images, lambda name: image_document(context.engine, name), template)
-
-
-@click.command(cls=Command)
-@format_option
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.pass_obj
-def inspect(context: Context, template: str | None, names: tuple[str, ...]) -> Result:
-    """Show all about containers or images, as JSON."""
-
-    def look(name: str) -> object:
-        for document in (container_document, image_document):
-            try:
-                return document(context.engine, name)
-            except NotFound:
-                continue
-        raise NotFound(f"No such object: {name}")
-
-    return inspected(names, look, template)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from kernel_sandbox.commands.command import Context, HelpAsked
+from kernel_sandbox.commands.command import Command, Context, HelpAsked
 from kernel_sandbox.commands.results import Lines, Result
 from kernel_sandbox.commands.tree import root
 from kernel_sandbox.errors import SandboxError, UsageError
@@ -30,17 +30,14 @@ def invoke(arguments: Sequence[str], context: Context) -> Result:
 
 
 def _usage_error(error: click.ClickException, program: str) -> SandboxError:
-    """click's complaint in one line, in Docker's words where they differ, with the place to look.
+    """click's complaint in Docker's words, with the place to look: a wrong value of a flag, or a number of words.
 
     A wrong flag has exit code 125, a wrong number of arguments 1.
     """
-    where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else program
-    message = error.format_message().rstrip(".")
-    if isinstance(error, click.NoSuchOption):
-        message = f"unknown flag: {error.option_name}"
-    elif isinstance(error, click.MissingParameter) and error.param:
-        message = f'"{where}" requires an argument: {error.param.human_readable_name}'
-    usage = UsageError(f"{message}; see '{where} --help'")
-    is_flag = isinstance(error, (click.NoSuchOption, click.BadOptionUsage, click.BadParameter))
-    usage.exit_code = 125 if is_flag and not isinstance(error, click.MissingParameter) else 1
-    return usage
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    where = context.command_path if context else program
+    see = f"\nSee '{where} --help'."
+    is_flag = isinstance(error, click.BadParameter) and isinstance(error.param, click.Option)
+    if is_flag or context is None or not isinstance(context.command, Command):
+        return UsageError(error.format_message().rstrip(".") + see)
+    return SandboxError(f'"{where}" {context.command.arity}.{see}')

@@ -41,10 +41,11 @@ class Table(Result, frozen=True):
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     items: tuple[object, ...]
+    minimum_width: int = _MINIMUM_WIDTH
 
     def text(self) -> str:
         lines = (self.headers, *self.rows)
-        widths = [max(_MINIMUM_WIDTH, _GAP + max(map(len, column))) for column in zip(*lines, strict=True)]
+        widths = [max(self.minimum_width, _GAP + max(map(len, column))) for column in zip(*lines, strict=True)]
         return "\n".join(
             "".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + line[-1]
             for line in lines
@@ -61,20 +62,39 @@ class Document(Result, frozen=True):
 
 
 class Foreground(Result, frozen=True):
-    """A container that has been started and belongs to the front end: show its output, pass signals on, end with it.
+    """A process that runs and that the front end is attached to: show its output, pass signals on, end with it.
 
-    ``interactive``: standard input is to be passed on.
+    ``interactive``: standard input is to be passed on. ``tty``: it has a terminal; the front end's own, if it is one,
+    becomes its other end. ``detach_keys`` are what leaves it running, empty for the usual ones. Where not
+    ``proxies_signals``, they are the front end's own affair. ``streams`` are those to be shown, empty for all.
+    ``is_left_with_error``: to leave it by the keys counts as a failure, as Docker has it but for what it has started.
     """
 
     attachment: Attachment
-    container: str
     interactive: bool
+    tty: bool = False
+    detach_keys: str = ""
+    proxies_signals: bool = True
+    streams: tuple[str, ...] = ()
+    is_left_with_error: bool = False
 
 
 class Logs(Result, frozen=True):
     """Output that was written earlier, or goes on to be."""
 
     frames: Iterator[Frame]
+
+
+class Stream(Result, frozen=True):
+    """Lines that come as something happens, perhaps without an end."""
+
+    lines: Iterator[str]
+
+
+class Live(Result, frozen=True):
+    """Something that changes: each view takes the place of the one before."""
+
+    views: Iterator[Result]
 
 
 class Download(Result, frozen=True):

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+
 import click
 
-from kernel_sandbox.commands import containers, images, run
+from kernel_sandbox.commands import (
+    containers,
+    control,
+    copying,
+    disk,
+    events,
+    images,
+    inspection,
+    listing,
+    logs,
+    processes,
+    pruning,
+    run,
+    shells,
+    statistics,
+    system,
+    update,
+    volumes,
+)
 from kernel_sandbox.commands.command import Group
 
 
@@ -26,19 +46,47 @@ def image() -> None:
     """Manage images."""
 
 
+@click.group("system", cls=Group)
+def system_() -> None:
+    """Manage the store."""
+
+
+def hidden(command: click.Command) -> click.Command:
+    """The command under one more name, which help does not list."""
+    other = copy.copy(command)
+    other.hidden = True
+    return other
+
+
 for _command in (
-    run.run, run.create, containers.start, containers.stop, containers.kill, containers.wait, containers.ps,
-    containers.logs, containers.commit, containers.export, containers.rm,
+    run.run, run.create, control.start, control.stop, control.restart, control.kill, control.pause, control.unpause,
+    control.wait, control.attach, control.execute, listing.ps, copying.diff, copying.cp,
+    logs.logs, processes.top, statistics.stats, containers.commit, containers.export, containers.rm, containers.port,
+    containers.rename,
+    update.update,
 ):  # fmt: skip
     root.add_command(_command)
-    container.add_command(_command, "ls" if _command is containers.ps else None)
+    container.add_command(_command, "ls" if _command is listing.ps else None)
 for _command, _name in (
     (images.images, "ls"), (images.import_, None), (images.tag, None), (images.rmi, "rm"), (images.bootstrap, None),
 ):  # fmt: skip
     root.add_command(_command)
     image.add_command(_command, _name)
-root.add_command(images.inspect)
-container.add_command(containers.inspect_container, "inspect")
-image.add_command(images.inspect_image, "inspect")
+for _alias in ("ps", "list"):
+    container.add_command(hidden(listing.ps), _alias)
+root.add_command(inspection.inspect)
+container.add_command(inspection.inspect_container)
+image.add_command(inspection.inspect_image)
+container.add_command(pruning.prune_containers)
+for _command in (disk.df, events.events, system.info, pruning.prune_system):
+    system_.add_command(_command)
+for _command in (events.events, system.info, system.version):
+    root.add_command(_command)
+root.add_command(shells.completion)
+root.add_command(shells.complete)
 root.add_command(container)
 root.add_command(image)
+root.add_command(system_)
+root.add_command(volumes.volume)
+for _command, _name in ((volumes.ls, "list"), (volumes.rm, "remove")):
+    volumes.volume.add_command(hidden(_command), _name)

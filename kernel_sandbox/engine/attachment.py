@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from kernel_sandbox.errors import HostError
+from kernel_sandbox.errors import Conflict, HostError
 from kernel_sandbox.runtime import sessions
-from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
+from kernel_sandbox.runtime.frames import Decoder, Ending, Execution, Frame, Kind, Target
 from kernel_sandbox.runtime.launcher import Failure
+from kernel_sandbox.spec.keys import KeySequence
 
 _CHUNK = 1 << 16
 
@@ -22,16 +24,21 @@ class Attachment:
     """A connection to a container's monitor. A context manager; leaving it hangs up.
 
     *socket_path* is where the monitor listens; *lost* is called when the monitor turns out to have been killed.
+    *execution* is the id of a process that was executed in the container, where it is that one which is attached to.
     """
 
-    def __init__(self, connection: socket.socket, socket_path: str, lost: Callable[[], object]) -> None:
+    def __init__(
+        self, connection: socket.socket, socket_path: str, lost: Callable[[], object], execution: str = ""
+    ) -> None:
         connection.setblocking(False)
         self._connection = connection
         self._socket_path = socket_path
         self._lost = lost
+        self._execution = execution
         self._frames = self._receive()
         self._outgoing = bytearray()
         self._stdin: int | None = None
+        self._keys: KeySequence | None = None
         self.ending: Ending | None = None
 
     def __enter__(self) -> Attachment:
@@ -54,13 +61,18 @@ class Attachment:
         self._lost()
         raise HostError("the container's monitor was killed before the container ran: try again")
 
-    def output(self, stdin: int | None = None) -> Iterator[Frame]:
+    def output(self, stdin: int | None = None, keys: KeySequence | None = None) -> Iterator[Frame]:
         """What the container writes until it ends, while what comes from *stdin* is passed on to it.
 
-        Afterwards ``ending`` is known. Raises HostError where the container was lost without an end.
+        With *keys* that is a terminal in raw mode, on which they are typed to leave the container running. Afterwards
+        ``ending`` is known, unless it was left. Raises HostError where the container was lost without an end, EOFError
+        where the terminal has gone.
         """
-        self._stdin = stdin
+        self._stdin, self._keys = stdin, keys
         yield from self._frames
+        if keys is not None and keys.is_complete:
+            self.detach()
+            return
         if self.ending is None:
             self._lost()
             raise HostError("the container's monitor was killed, and the container with it")
@@ -106,6 +118,8 @@ class Attachment:
             self._flush()
             if self._stdin in ready:
                 self._take_input(self._stdin)
+                if self._keys is not None and self._keys.is_complete:
+                    return b""
 
     def _received(self) -> bytes:
         try:
@@ -115,14 +129,38 @@ class Attachment:
 
     def _take_input(self, stdin: int | None) -> None:
         assert stdin is not None
-        data = os.read(stdin, _CHUNK)
+        data = _typed(stdin)
         if data:
-            self.write(data)
+            self.write(data if self._keys is None else self._keys.feed(data))
+        elif self._keys is not None:
+            raise EOFError
         else:
             self._stdin = None
             self.end_input()
 
-    def follow(self, payload: bytes) -> None:
+    def detach(self) -> None:
+        """Hang up and leave the container running, also one that belongs to this connection."""
+        self._send(Frame(Kind.LEAVE))
+        while self._outgoing:
+            select.select((), (self._connection,), ())
+            self._flush()
+        self.close()
+
+    def execute(self, wanted: Execution) -> None:
+        """Ask for one more process in the container, which this connection is then about; see ``await_start``."""
+        self._execution = wanted.id
+        self._send(Frame(Kind.EXECUTE, msgspec.msgpack.encode(wanted)))
+
+    def ask(self, kind: Kind, payload: bytes = b"") -> None:
+        """Have the monitor do something, and wait until it is done. Raises what kept it from that."""
+        self._send(Frame(kind, payload))
+        for frame in self._frames:
+            if frame.kind is Kind.RESULT:
+                return
+        self._lost()
+        raise Conflict("the container has ended")
+
+    def follow(self, payload: bytes = b"") -> None:
         """Ask for the output, from the log's start or from now on (``sessions.FROM_START``)."""
         self._send(Frame(Kind.FOLLOW, payload))
 
@@ -150,9 +188,25 @@ class Attachment:
             self._outgoing.clear()
 
     def signal(self, number: int) -> None:
-        """A signal for the container's first process, on a connection of its own: from a signal handler or any thread.
+        """A signal for the process that is attached to; one that has ended needs none."""
+        self._tell(Kind.SIGNAL, int(number))
 
-        A container that has ended needs none.
-        """
+    def resize(self, rows: int, columns: int) -> None:
+        """The size of the terminal that the process's own is to have; nothing without one."""
+        self._tell(Kind.RESIZE, rows, columns)
+
+    def _tell(self, kind: Kind, *numbers: int) -> None:
+        """On a connection of its own: from a signal handler or any thread."""
+        target = msgspec.msgpack.encode(Target(numbers, self._execution))
         with contextlib.suppress(OSError), sessions.connect(self._socket_path) as connection:
-            connection.sendall(Frame(Kind.SIGNAL, str(int(number)).encode()).encode())
+            connection.sendall(Frame(kind, target).encode())
+
+
+def _typed(stdin: int) -> bytes:
+    """More input, empty at its end; a terminal that has gone, or is another session's, has no more (EIO)."""
+    try:
+        return os.read(stdin, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""

@@ -1,4 +1,4 @@
-"""Containers: made, started, attached to, ended, listed, committed, exported and removed."""
+"""Containers while they live: started, attached to, executed in, paused, ended, removed; committed and exported."""
 
 from __future__ import annotations
 
@@ -6,70 +6,47 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kernel_sandbox.engine import locks, tasks
+from kernel_sandbox.engine import accounts, logs, tasks
 from kernel_sandbox.engine.attachment import Attachment
-from kernel_sandbox.engine.images import Images
-from kernel_sandbox.engine.names import random_name
-from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import Conflict, HostError, NotFound, StoreError, UsageError
-from kernel_sandbox.runtime import log, sessions
-from kernel_sandbox.runtime.frames import Ending, Frame
-from kernel_sandbox.runtime.launcher import Launcher, call
-from kernel_sandbox.spec import bundle, capabilities, options
+from kernel_sandbox.engine.records import ContainerRecords
+from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, StoreError, UsageError
+from kernel_sandbox.runtime import sessions
+from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind
+from kernel_sandbox.runtime.launcher import call
+from kernel_sandbox.spec import bundle, execution, runtime
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec.derivation import Origin
-from kernel_sandbox.spec.image import ContainerConfig
-from kernel_sandbox.spec.options import ContainerOptions
-from kernel_sandbox.spec.resources import checked_memory
-from kernel_sandbox.storage.state import Container, Image, State
+from kernel_sandbox.spec.execution import ExecOptions
+from kernel_sandbox.spec.flags import parse_signal
+from kernel_sandbox.spec.options import ContainerOptions, Limits, RestartPolicy
+from kernel_sandbox.spec.resources import resources
+from kernel_sandbox.spec.runtime import ConsoleSize, Process
+from kernel_sandbox.storage.diff import Change
+from kernel_sandbox.storage.state import Container, Image, Status
 
-_NAME_ATTEMPTS = 20
 _SECONDS_TO_DIE = 30.0
+_SECONDS_TO_STOP = 10
 
 
-class Containers:
-    """The containers of one store. Every method takes a container by name, id or the start of an id."""
+class Containers(ContainerRecords):
+    """Docker's verbs on the containers of one store."""
 
-    def __init__(self, paths: Paths, state: State, launcher: Launcher, images: Images) -> None:
-        self._paths = paths
-        self._state = state
-        self._launcher = launcher
-        self._images = images
-
-    def create(self, wanted: ContainerOptions) -> Container:
-        """Record a container that can be started. Raises NotFound, Conflict, UsageError."""
-        _check(wanted)
-        image = self._images.find_to_run(wanted.image)
-        self._images.unpack(image)
-        bundle.command(wanted, self._images.config(image).config)
-        id_ = os.urandom(32).hex()
-        if wanted.name:
-            return self._state.add_container(id_, wanted.name, image.id, time.time_ns(), wanted)
-        return self._create_with_random_name(id_, image, wanted)
-
-    def _create_with_random_name(self, id_: str, image: Image, wanted: ContainerOptions) -> Container:
-        for attempt in range(_NAME_ATTEMPTS):
-            name = random_name() + (str(attempt) if attempt > 2 else "")
-            try:
-                return self._state.add_container(id_, name, image.id, time.time_ns(), wanted)
-            except Conflict:
-                continue
-        raise Conflict("cannot find a free name: give one with --name")
-
-    def start(self, key: str, foreground: bool = False) -> Attachment:
+    def start(self, key: str, foreground: bool = False, console: ConsoleSize | None = None) -> Attachment:
         """Start a container. In the foreground its output comes through what is returned, and it ends with that.
 
-        Raises ContainerStartError with ``run``'s exit code where the command cannot be started.
+        *console* is the size of the caller's terminal. Raises ContainerStartError with ``run``'s exit code where the
+        command cannot be started.
         """
         container = self.find(key)
+        if container.status is Status.PAUSED:
+            raise Conflict("cannot start a paused container, try unpause instead")
         if container.is_active:
             raise Conflict(f"container {container.name} is running already")
-        task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground)
+        task = tasks.Supervision(self._paths.home, self._paths.run, container.id, foreground, console)
         ours, theirs = socket.socketpair()
         attachment = self._attachment(container, ours)
         try:
@@ -100,42 +77,16 @@ class Containers:
             assert attachment.ending is not None
             return attachment.ending, bytes(written[1]), bytes(written[2])
 
-    def find(self, key: str) -> Container:
-        """The container that *key* means, its state as it is now. Raises NotFound."""
-        found = self._state.find_containers(key) if key else ()
-        if not found:
-            raise NotFound(f"No such container: {key}")
-        if len(found) > 1:
-            raise UsageError(f"{key} is the start of {len(found)} containers' ids: write more of it")
-        settled = self._settled(found[0])
-        if settled is None:
-            raise NotFound(f"No such container: {key}")
-        return settled
-
-    def list(self, all_: bool = False) -> tuple[Container, ...]:
-        """The running containers, or all, newest first."""
-        settled = (self._settled(container) for container in self._state.containers())
-        return tuple(each for each in settled if each and (all_ or each.is_active))
-
-    def _settled(self, container: Container) -> Container | None:
-        """The container with its recorded state made true, should its monitor have been killed."""
-        if not container.is_active or locks.is_held(self._paths.container(container.id).lock):
-            return container
-        try:
-            self._call("mend", container)
-        except NotFound:
-            return None
-        return self._state.container(container.id)
-
-    def _call(self, job: str, container: Container) -> bytes:
-        task = tasks.OneContainer(self._paths.home, self._paths.run, container.id)
-        return call(self._launcher, job, tasks.encode(task))
-
     def attach(self, key: str) -> Attachment:
         """A connection to a running container. Raises Conflict where it does not run."""
         container = self.find(key)
+        if container.status is Status.PAUSED:
+            raise Conflict("You cannot attach to a paused container, unpause it first")
+        if container.status is Status.RESTARTING:
+            raise Conflict("You cannot attach to a restarting container, wait until it is running")
         if not container.is_active:
-            raise Conflict(f"container {container.name} is not running")
+            raise Conflict("You cannot attach to a stopped container, start it first")
+        self._state.tell(container, "attach")
         return self._connected(container)
 
     def _connected(self, container: Container) -> Attachment:
@@ -147,22 +98,116 @@ class Containers:
 
     def kill(self, key: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a container's first process. Raises Conflict where it does not run."""
-        with self.attach(key) as attachment:
+        container = self.find(key)
+        if container.status not in (Status.RUNNING, Status.PAUSED):
+            raise Conflict(f"Cannot kill container: {key}: Container {container.id} is not running")
+        with self._connected(container) as attachment:
             attachment.signal(number)
+        self._state.tell(container, "kill", signal=str(int(number)))
 
-    def stop(self, key: str, seconds: int = 10) -> None:
-        """Send the stop signal, and SIGKILL should the container still run after *seconds*; -1 waits for ever."""
+    def stop(self, key: str, seconds: int | None = None) -> None:
+        """Send the stop signal, and SIGKILL should the container still run after *seconds*; -1 waits for ever.
+
+        Without *seconds* the container's own patience holds, else Docker's ten.
+        """
         container = self.find(key)
         if not container.is_active:
             return
-        stop_signal = container.options.stop_signal or self.config(container).stop_signal or "SIGTERM"
+        config = self.config(container)
+        if seconds is None:
+            seconds = _SECONDS_TO_STOP if config.stop_timeout is None else config.stop_timeout
+        number = parse_signal(config.stop_signal or "SIGTERM")
         try:
             with self._connected(container) as attachment:
-                attachment.signal(options.parse_signal(stop_signal))
+                attachment.signal(number)
+                self._state.tell(container, "kill", signal=str(number))
                 if not attachment.wait_for_end(None if seconds < 0 else seconds):
                     self._kill_and_wait(container, attachment)
+            self._state.tell(container, "stop")
         except Conflict:
             return
+
+    def restart(self, key: str, seconds: int | None = None) -> None:
+        """Stop a container if it runs, as ``stop`` does, and start it in the background."""
+        container = self.find(key)
+        self.stop(container.id, seconds)
+        with contextlib.suppress(Conflict):
+            self.start(container.id).close()
+        self._state.tell(container, "restart")
+
+    def pause(self, key: str) -> None:
+        """Stop all processes of a container where they are. Raises Conflict where it does not run."""
+        self._ask_running(key, Kind.PAUSE)
+
+    def unpause(self, key: str) -> None:
+        """Let a paused container go on. Raises Conflict where it is not paused."""
+        self._ask_running(key, Kind.UNPAUSE)
+
+    def _ask_running(self, key: str, kind: Kind) -> None:
+        container = self.find(key)
+        if kind is Kind.PAUSE and container.status is Status.PAUSED:
+            raise Conflict(f"Container {container.id} is already paused")
+        if kind is Kind.UNPAUSE and container.status is not Status.PAUSED:
+            raise Conflict(f"Container {container.id} is not paused")
+        if not container.is_active:
+            raise Conflict(f"Container {container.id} is not running")
+        with self._connected(container) as attachment:
+            attachment.ask(kind)
+
+    def execute(self, key: str, wanted: ExecOptions, console: ConsoleSize | None = None) -> Attachment:
+        """Start one more process in a running container; what is returned is about that process.
+
+        Raises Conflict where the container does not run, ContainerStartError where the command cannot be started.
+        """
+        container = self.find(key)
+        if container.status is Status.PAUSED:
+            raise Conflict(f"Container {key} is paused, unpause the container before exec")
+        if container.status is Status.RESTARTING:
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        if not container.is_active:
+            raise Conflict(f"Container {container.id} is not running")
+        process = msgspec.structs.replace(self._execution(container, wanted), console_size=console)
+        request = Execution(os.urandom(32).hex(), process, wanted.interactive, wanted.detach)
+        line = " ".join(wanted.command)
+        self._state.tell(container, f"exec_create: {line}", execID=request.id)
+        attachment = self._connected(container)
+        try:
+            attachment.execute(request)
+            attachment.await_start()
+        except BaseException:
+            attachment.close()
+            raise
+        self._state.tell(container, f"exec_start: {line}", execID=request.id)
+        return attachment
+
+    def _execution(self, container: Container, wanted: ExecOptions) -> Process:
+        if wanted.workdir and not wanted.workdir.startswith("/"):
+            raise ContainerStartError(f"the working directory '{wanted.workdir}' is invalid: write an absolute path")
+        files = self._paths.container(container.id)
+        with open(files.config, "rb") as file:
+            spec = runtime.decode(file.read())
+        identity = None
+        if wanted.user:
+            layers = self._images.layer_directories(self._images.find(container.image))
+            try:
+                identity = accounts.identity((files.upper, *layers), wanted.user)
+                bundle.check_ids(identity, spec.linux.uid_mappings, spec.linux.gid_mappings)
+            except UsageError as error:
+                raise ContainerStartError(str(error)) from error
+        return execution.process(spec.process, wanted, identity)
+
+    def update(self, key: str, limits: Limits, restart: RestartPolicy | None = None) -> None:
+        """Give a container other limits and another policy; at once where it runs. Raises UsageError, HostError."""
+        container = self.find(key)
+        options = msgspec.structs.replace(
+            container.options, limits=limits, restart=restart or container.options.restart
+        )
+        if restart and restart.name != "no" and options.remove:
+            raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        if container.is_active and limits != container.options.limits:
+            with self._connected(container) as attachment:
+                attachment.ask(Kind.LIMIT, msgspec.msgpack.encode(resources(limits) or runtime.Resources()))
+        self._state.set_options(container, options)
 
     def wait(self, key: str) -> int:
         """Wait for a container's end; returns its exit code."""
@@ -173,20 +218,20 @@ class Containers:
         except Conflict:
             return self.find(container.id).exit_code
 
-    def remove(self, key: str, force: bool = False) -> None:
+    def remove(self, key: str, force: bool = False, volumes: bool = False) -> None:
         """Remove a container and what it wrote; with *force* a running one is killed first.
 
-        On a full disk the store's reserve makes room for that.
+        With *volumes* its anonymous ones go too. On a full disk the store's reserve makes room for that.
         """
         try:
-            self._remove(key, force)
+            self._remove(key, force, volumes)
         except StoreError:
             if not self._paths.release_reserve():
                 raise
-            self._remove(key, force)
+            self._remove(key, force, volumes)
             self._paths.ensure_reserve()
 
-    def _remove(self, key: str, force: bool) -> None:
+    def _remove(self, key: str, force: bool, volumes: bool) -> None:
         container = self.find(key)
         if container.is_active:
             if not force:
@@ -198,7 +243,8 @@ class Containers:
                 self._kill_and_wait(container, attachment)
             if container.options.remove:
                 return
-        self._call("remove", container)
+        task = tasks.Removal(self._paths.home, self._paths.run, container.id, volumes)
+        call(self._launcher, "remove", tasks.encode(task))
 
     def _kill_and_wait(self, container: Container, attachment: Attachment) -> None:
         attachment.signal(signal.SIGKILL)
@@ -208,38 +254,11 @@ class Containers:
                 f"the parent of process {container.pid}"
             )
 
-    def logs(self, key: str, follow: bool = False) -> Iterator[Frame]:
-        """What a container has written; with *follow* also what it goes on to write, until it ends."""
+    def logs(self, key: str, wanted: logs.Selection = logs.EVERYTHING) -> Iterator[Frame]:
+        """What a container has written, on its two streams."""
         container = self.find(key)
-        if follow and container.is_active:
-            with contextlib.suppress(Conflict), self._connected(container) as attachment:
-                attachment.follow(sessions.FROM_START)
-                yield from attachment.output()
-                return
-        try:
-            with open(self._paths.container(container.id).log, "rb") as file:
-                yield from log.read(file)
-        except FileNotFoundError:
-            return
-
-    def config(self, container: Container) -> ContainerConfig:
-        """The image configuration that the container runs with: the image's own under the container's options."""
-        base = self._images.config(self._images.find(container.image)).config
-        wanted = container.options
-        kept = wanted.entrypoint is None
-        return msgspec.structs.replace(
-            base,
-            user=wanted.user or base.user,
-            env=instructions.merged_env(base.env, wanted.env),
-            entrypoint=base.entrypoint if wanted.entrypoint is None else wanted.entrypoint,
-            cmd=wanted.command or (base.cmd if kept else ()),
-            working_dir=wanted.workdir or base.working_dir,
-            labels={**base.labels, **wanted.labels},
-        )
-
-    def command(self, container: Container) -> tuple[str, ...]:
-        """The container's full command line."""
-        return bundle.command(container.options, self._images.config(self._images.find(container.image)).config)
+        files = self._paths.container(container.id)
+        return logs.read(files.log, wanted, files.socket if container.is_active else None)
 
     def commit(
         self, key: str, name: str | None = None, message: str = "", author: str = "", changes: Iterable[str] = ()
@@ -258,25 +277,46 @@ class Containers:
         task = tasks.PackRootfs(self._paths.home, self._paths.run, container.id, layers)
         call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
 
+    def diff(self, key: str) -> tuple[Change, ...]:
+        """What a container has added, changed and deleted in its image's files."""
+        container = self.find(key)
+        layers = self._images.layer_directories(self._images.find(container.image))
+        task = tasks.Diff(self._paths.home, self._paths.run, container.id, layers)
+        return msgspec.msgpack.decode(call(self._launcher, "diff", tasks.encode(task)), type=tuple[Change, ...])
 
-def _check(wanted: ContainerOptions) -> None:
-    """What can be refused before anything is made."""
-    texts = (*wanted.command, *(wanted.entrypoint or ()), *wanted.env, wanted.workdir, wanted.user)
-    if any("\0" in text for text in texts):
-        raise UsageError("a command, a variable and a path hold no zero byte")
-    if wanted.name:
-        options.checked_name(wanted.name)
-    if wanted.hostname:
-        options.checked_hostname(wanted.hostname)
-    if wanted.limits.memory is not None:
-        checked_memory(wanted.limits.memory)
-    if wanted.workdir and not wanted.workdir.startswith("/"):
-        raise UsageError(f"the working directory '{wanted.workdir}' is invalid, it needs to be an absolute path")
-    capabilities.resolve(wanted.cap_add, wanted.cap_drop)
-    targets = [bind.target for bind in wanted.binds]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise UsageError(f"Duplicate mount point: {target}")
-    for bind in wanted.binds:
-        if not os.path.exists(bind.source):
-            raise UsageError(f"cannot mount {bind.source}: no such file or directory on the host")
+    def copy_from(
+        self, key: str, path: str, target: str | int, follows_link: bool = False, keeps_owners: bool = False
+    ) -> int:
+        """Copy what a container has at *path*, running or not, to a path of this machine's, by the rules of ``cp``.
+
+        A descriptor as *target* gets a tar archive of it. Returns the bytes that were copied to a path.
+        """
+        from kernel_sandbox.engine import copying
+
+        task = tasks.CopyOut(*self._part(key, path), follows_link, isinstance(target, int))
+        if isinstance(target, int):
+            call(self._launcher, "copy_out", tasks.encode(task), (target,))
+            return 0
+        return copying.to_host(self._launcher, task, target, keeps_owners)
+
+    def copy_to(
+        self, key: str, source: str | int, path: str, follows_link: bool = False, keeps_owners: bool = False
+    ) -> int:
+        """Copy a path of this machine's to *path* in a container, running or not, by the rules of ``cp``.
+
+        A descriptor as *source* yields a tar archive, compressed or not, of what is to be in the directory *path*.
+        Returns the bytes that were copied from a path.
+        """
+        from kernel_sandbox.engine import copying
+
+        task = tasks.CopyIn(*self._part(key, path), keeps_owners, isinstance(source, int))
+        if isinstance(source, int):
+            call(self._launcher, "copy_in", tasks.encode(task), (source,))
+            return 0
+        return copying.from_host(self._launcher, task, source, follows_link)
+
+    def _part(self, key: str, path: str) -> tuple[str, str, str, str, tuple[str, ...], bytes]:
+        """What the two jobs of ``cp`` need to know of a container."""
+        container = self.find(key)
+        layers = self._images.layer_directories(self._images.find(container.image))
+        return self._paths.home, self._paths.run, container.id, key, layers, os.fsencode(path)

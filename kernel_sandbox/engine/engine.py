@@ -8,23 +8,28 @@ from collections.abc import Mapping
 from kernel_sandbox.engine.containers import Containers
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.engine.tasks import HELPER
+from kernel_sandbox.engine.volumes import Volumes
 from kernel_sandbox.runtime import interpreter
 from kernel_sandbox.runtime.launcher import ForkLauncher, Job, Launcher, WarmLauncher
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
-_HELPER = "kernel_sandbox.engine.helper"
-
 
 class Engine:
-    """Docker's verbs on one store: ``engine.images`` and ``engine.containers``. A context manager."""
+    """Docker's verbs on one store: ``engine.images``, ``engine.containers``, ``engine.volumes``. A context manager.
+
+    ``events`` is what has happened in it.
+    """
 
     def __init__(self, paths: Paths, state: State, launcher: Launcher) -> None:
         self.paths = paths
-        self._launcher = launcher
+        self.launcher = launcher
+        self.events = state.events
         self.images = Images(paths, state, launcher)
         self.containers = Containers(paths, state, launcher, self.images)
+        self.volumes = Volumes(paths, state.volumes, launcher)
 
     @classmethod
     def open(cls, home: str | None = None) -> Engine:
@@ -33,7 +38,7 @@ class Engine:
         *home* is the store's directory, else KERNEL_SANDBOX_HOME or the caller's usual one. Raises StoreError.
         """
         paths = _prepared(home)
-        launcher = WarmLauncher(_HELPER)
+        launcher = WarmLauncher(HELPER)
         launcher.warm_up()
         return cls(paths, State.at(paths.database), launcher)
 
@@ -41,13 +46,13 @@ class Engine:
     def open_single_threaded(cls, home: str | None = None) -> Engine:
         """The engine for a short-lived process with a single thread: its helper is a fork where that is safe."""
         paths = _prepared(home)
-        launcher = WarmLauncher(_HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
+        launcher = WarmLauncher(HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
         launcher.start()
         return cls(paths, State.at(paths.database), launcher)
 
     def warm_up(self) -> None:
         """Get ready to start a container soon."""
-        self._launcher.warm_up()
+        self.launcher.warm_up()
 
     def __enter__(self) -> Engine:
         return self
@@ -57,7 +62,7 @@ class Engine:
 
     def close(self) -> None:
         """Let the helper go. Containers go on."""
-        self._launcher.close()
+        self.launcher.close()
 
 
 def _load_jobs() -> Mapping[str, Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -114,7 +114,9 @@ class Images:
         with self._adding():
             answer = self._call("ingest", tasks.InStore, descriptors=(source,))
             layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
-            return self._add(None, layer, config, origin, target)
+            image = self._add(None, layer, config, origin, target)
+        self._tell(image, "import", config.labels)
+        return image
 
     def commit(
         self, base: Image, container: str, config: documents.ContainerConfig, origin: Origin, name: str | None
@@ -177,6 +179,8 @@ class Images:
             fingerprint=fingerprint_,
         )
         self._state.add_image(image, (name,) if name else ())
+        if name:
+            self._tell(image, "tag", config.labels, _familiar(name))
         self._write_index()
         return self.find(id_)
 
@@ -188,8 +192,21 @@ class Images:
         """Give the image *source* one more name. Raises UsageError for a name with a digest."""
         name = _taggable(target)
         assert name is not None
-        self._state.tag(self.find(source).id, name)
+        image = self.find(source)
+        self._state.tag(image.id, name)
+        self._tell(image, "tag", self._labels(image), _familiar(name))
         self._write_index()
+
+    def _labels(self, image: Image) -> Mapping[str, str]:
+        """The image's labels; none for a damaged image, which can be named and removed all the same."""
+        try:
+            return self.config(image).config.labels
+        except SandboxError:
+            return {}
+
+    def _tell(self, image: Image, action: str, labels: Mapping[str, str], name: str = "") -> None:
+        """Record an event; what has happened to no single name bears the image's id."""
+        self._state.events.record("image", action, image.id, {**labels, "name": name or str(image.id)})
 
     def remove(self, name: str, force: bool = False) -> Removed:
         """``rmi``: take a name away, and the image with its last one. Raises Conflict while it is in use."""
@@ -205,7 +222,7 @@ class Images:
         users = self._state.containers_of_image(image.id)
         others = tuple(each for each in image.tags if each != tag)
         if tag and others:
-            self._state.untag(tag)
+            self._untag(image, tag)
             return Removed(untagged=(_familiar(tag),))
         if not tag and len(image.tags) > 1 and not force:
             raise Conflict(
@@ -222,7 +239,7 @@ class Images:
         """A container keeps its image; with force a last name goes all the same."""
         user = users[0].id
         if tag and force:
-            self._state.untag(tag)
+            self._untag(image, tag)
             return Removed(untagged=(_familiar(tag),))
         if tag:
             raise Conflict(
@@ -236,9 +253,17 @@ class Images:
             f"image is being used by {state} container {user[:12]}"
         )
 
+    def _untag(self, image: Image, tag: str) -> None:
+        self._state.untag(tag)
+        self._tell(image, "untag", self._labels(image))
+
     def _delete(self, image: Image) -> Removed:
         """Forget the image, then its content as far as no other image has it."""
+        labels = self._labels(image)
         self._state.remove_image(image.id)
+        for _ in image.tags:
+            self._tell(image, "untag", labels)
+        self._tell(image, "delete", {})
         unused = self._state.unused_layers(image.layers)
         self._collect()
         return Removed(

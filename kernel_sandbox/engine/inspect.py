@@ -1,256 +1,183 @@
-"""``inspect``: a container or an image in the JSON shape of Docker's Engine API."""
+"""``inspect``: a container or an image in the JSON shape of Docker's Engine API.
+
+The shapes are in ``spec.api``; what they say of a container's options in ``spec.host_config``.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
-from kernel_sandbox.spec import capabilities, reference
-from kernel_sandbox.spec.image import ContainerConfig, encode
-from kernel_sandbox.spec.options import Bind
-from kernel_sandbox.storage.state import Container, Image
+from kernel_sandbox.engine import measuring
+from kernel_sandbox.spec import api, reference
+from kernel_sandbox.spec.health import Health
+from kernel_sandbox.spec.host_config import host_config, mount_points
+from kernel_sandbox.spec.image import ContainerConfig, Empty
+from kernel_sandbox.spec.options import Network
+from kernel_sandbox.spec.times import rfc3339
+from kernel_sandbox.storage.state import Container, Image, Status
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine
 
-_NEVER = "0001-01-01T00:00:00Z"
-
-
-class Shape(msgspec.Struct, frozen=True, rename="pascal"):
-    """A part of the API's JSON: field names in Pascal case, every field written."""
-
-
-class ContainerState(Shape, frozen=True):
-    status: str
-    running: bool
-    paused: bool
-    restarting: bool
-    oom_killed: bool = msgspec.field(name="OOMKilled")
-    dead: bool
-    pid: int
-    exit_code: int
-    error: str
-    started_at: str
-    finished_at: str
-
-
-class MountPoint(Shape, frozen=True):
-    type: str
-    source: str
-    destination: str
-    mode: str
-    rw: bool = msgspec.field(name="RW")
-    propagation: str
-
-
-class HostConfig(Shape, frozen=True):
-    binds: tuple[str, ...] | None
-    network_mode: str
-    auto_remove: bool
-    cap_add: tuple[str, ...] | None
-    cap_drop: tuple[str, ...] | None
-    security_opt: tuple[str, ...] | None
-    readonly_rootfs: bool
-    memory: int
-    memory_swap: int
-    pids_limit: int | None
-
-
-class RunConfig(Shape, frozen=True):
-    hostname: str
-    user: str
-    attach_stdin: bool
-    open_stdin: bool
-    tty: bool
-    env: tuple[str, ...]
-    cmd: tuple[str, ...] | None
-    image: str
-    working_dir: str
-    entrypoint: tuple[str, ...] | None
-    labels: dict[str, str]
-
-
-class GraphDriver(Shape, frozen=True):
-    name: str
-    data: dict[str, str]
-
-
-class NetworkSettings(Shape, frozen=True):
-    networks: dict[str, dict[str, str]]
-
-
-class ContainerDocument(Shape, frozen=True):
-    """``GET /containers/{id}/json``."""
-
-    id: str
-    created: str
-    path: str
-    args: tuple[str, ...]
-    state: ContainerState
-    image: str
-    hostname_path: str
-    hosts_path: str
-    resolv_conf_path: str
-    log_path: str
-    name: str
-    driver: str
-    platform: str
-    host_config: HostConfig
-    graph_driver: GraphDriver
-    mounts: tuple[MountPoint, ...]
-    config: RunConfig
-    network_settings: NetworkSettings
-
-
-class RootFS(Shape, frozen=True):
-    type: str
-    layers: tuple[str, ...]
-
-
-class ImageDocument(Shape, frozen=True):
-    """``GET /images/{name}/json``."""
-
-    id: str
-    repo_tags: tuple[str, ...]
-    repo_digests: tuple[str, ...]
-    comment: str
-    created: str
-    author: str
-    config: msgspec.Raw
-    architecture: str
-    os: str
-    size: int
-    graph_driver: GraphDriver
-    root_fs: RootFS = msgspec.field(name="RootFS")
-
-
-def to_json(documents: list[object]) -> str:
-    """An array as ``inspect`` prints it, indented by four."""
-    return msgspec.json.format(msgspec.json.encode(documents, enc_hook=str), indent=4).decode()
+STORAGE_DRIVER = "overlay"
 
 
 def _time(nanoseconds: int) -> str:
-    if not nanoseconds:
-        return _NEVER
-    whole = datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{nanoseconds % 10**9:09}Z"
+    return rfc3339(nanoseconds) if nanoseconds else api.NEVER
 
 
-def container_document(engine: Engine, key: str) -> ContainerDocument:
-    """All about a container. Raises NotFound."""
+def container_document(engine: Engine, key: str, sizes: bool = False) -> api.ContainerDocument:
+    """All about a container, with *sizes* also the bytes it has written, and these with its image's.
+
+    Raises NotFound.
+    """
     container = engine.containers.find(key)
     options = container.options
+    image = engine.images.find(container.image)
     path, *arguments = engine.containers.command(container)
     files = engine.paths.container(container.id)
-    return ContainerDocument(
+    written = measuring.sizes(engine, (files.upper,))[0] if sizes else 0
+    return api.ContainerDocument(
         id=container.id,
         created=_time(container.created),
         path=path,
         args=tuple(arguments),
         state=_state(container),
         image=container.image,
+        resolv_conf_path=files.environment_file("resolv.conf"),
         hostname_path=files.environment_file("hostname"),
         hosts_path=files.environment_file("hosts"),
-        resolv_conf_path=files.environment_file("resolv.conf"),
         log_path=files.log,
         name=f"/{container.name}",
-        driver="overlay",
-        platform="linux",
-        host_config=_host_config(container),
-        graph_driver=GraphDriver("overlay", _overlay(engine, container)),
-        mounts=tuple(map(_mount_point, options.binds)),
+        restart_count=container.restart_count,
+        driver=STORAGE_DRIVER,
+        host_config=host_config(options),
+        graph_driver=_graph_driver(engine, container, image),
+        size_rw=written if sizes else UNSET,
+        size_root_fs=written + image.size if sizes else UNSET,
+        mounts=mount_points(options, lambda name: engine.paths.volume(name).data),
         config=_run_config(container, engine.containers.config(container)),
-        network_settings=NetworkSettings({options.network.value: {}}),
+        network_settings=api.NetworkSettings(
+            networks={} if options.sharing.network else {str(options.network): api.EndpointSettings()}
+        ),
     )
 
 
-def _state(container: Container) -> ContainerState:
-    return ContainerState(
+def _state(container: Container) -> api.ContainerState:
+    return api.ContainerState(
         status=container.status.value,
         running=container.is_active,
-        paused=False,
-        restarting=False,
+        paused=container.status is Status.PAUSED,
+        restarting=container.status is Status.RESTARTING,
         oom_killed=container.oom_killed,
-        dead=False,
         pid=container.pid,
         exit_code=container.exit_code,
         error=container.error,
         started_at=_time(container.started),
         finished_at=_time(container.finished),
+        health=_health(container.health) if container.health else UNSET,
     )
 
 
-def _host_config(container: Container) -> HostConfig:
-    options = container.options
-    memory = options.limits.memory or 0
-    security = [*(["no-new-privileges"] if options.no_new_privileges else [])]
-    security += ["seccomp=unconfined"] if options.seccomp_unconfined else []
-    return HostConfig(
-        binds=tuple(f"{bind.source}:{bind.target}{':ro' if bind.readonly else ''}" for bind in options.binds) or None,
-        network_mode=options.network.value,
-        auto_remove=options.remove,
-        cap_add=capabilities.normalized(options.cap_add, "CapAdd") or None,
-        cap_drop=capabilities.normalized(options.cap_drop, "CapDrop") or None,
-        security_opt=tuple(security) or None,
-        readonly_rootfs=options.readonly,
-        memory=memory,
-        memory_swap=2 * memory,
-        pids_limit=options.limits.pids,
+def _health(health: Health) -> api.Health:
+    log = (
+        api.HealthcheckResult(
+            start=rfc3339(result.start), end=rfc3339(result.end), exit_code=result.exit_code, output=result.output
+        )
+        for result in health.log
     )
+    return api.Health(status=health.status, failing_streak=health.failing_streak, log=tuple(log))
 
 
-def _run_config(container: Container, config: ContainerConfig) -> RunConfig:
+def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
     options = container.options
-    return RunConfig(
-        hostname=options.hostname or container.id[:12],
-        user=config.user,
-        attach_stdin=options.interactive,
+    streams = options.attach or (("stdin",) if options.interactive else ()) + ("stdout", "stderr")
+    anonymous = {each.target: Empty() for each in options.volumes if each.anonymous and not each.as_mount}
+    return msgspec.structs.replace(
+        _image_config(config),
+        hostname=options.hostname or _hostname(container),
+        domainname=options.domainname,
+        attach_stdin="stdin" in streams,
+        attach_stdout="stdout" in streams,
+        attach_stderr="stderr" in streams,
+        tty=options.tty,
         open_stdin=options.interactive,
-        tty=False,
-        env=config.env,
-        cmd=config.cmd or None,
+        stdin_once=options.interactive and "stdin" in streams,
         image=options.image,
+        volumes={**config.volumes, **anonymous} or None,
+        labels=config.labels,
+    )
+
+
+def _hostname(container: Container) -> str:
+    shares = container.options.network is Network.HOST or container.options.sharing.uts == "host"
+    return os.uname().nodename if shares else container.id[:12]
+
+
+def _image_config(config: ContainerConfig) -> api.RunConfig:
+    return api.RunConfig(
+        user=config.user,
+        exposed_ports=config.exposed_ports or UNSET,
+        env=config.env or None,
+        cmd=config.cmd or None,
+        healthcheck=config.healthcheck or UNSET,
+        args_escaped=config.args_escaped or UNSET,
+        volumes=config.volumes or None,
         working_dir=config.working_dir,
         entrypoint=config.entrypoint or None,
-        labels=dict(config.labels),
+        on_build=config.on_build or None,
+        labels=config.labels or None,
+        stop_signal=config.stop_signal or UNSET,
+        stop_timeout=UNSET if config.stop_timeout is None else config.stop_timeout,
+        shell=config.shell or UNSET,
     )
 
 
-def _overlay(engine: Engine, container: Container) -> dict[str, str]:
+def _graph_driver(engine: Engine, container: Container, image: Image) -> api.GraphDriver:
+    """Where the layers are; the merged tree is seen through a process, since it is mounted for the container alone."""
     files = engine.paths.container(container.id)
-    layers = engine.images.find(container.image).layers
-    return {
-        "LowerDir": ":".join(engine.paths.layer(layer.chain_id) for layer in reversed(layers)),
+    data = {
+        "LowerDir": _layers(engine, image),
+        "MergedDir": f"/proc/{container.pid}/root" if container.pid else "",
         "UpperDir": files.upper,
         "WorkDir": files.work,
     }
+    return api.GraphDriver(data=data, name=STORAGE_DRIVER)
 
 
-def _mount_point(bind: Bind) -> MountPoint:
-    mode = "ro" if bind.readonly else ""
-    return MountPoint("bind", bind.source, bind.target, mode, not bind.readonly, "rprivate")
+def _layers(engine: Engine, image: Image) -> str:
+    return ":".join(engine.paths.layer(layer.chain_id) for layer in reversed(image.layers))
 
 
-def image_document(engine: Engine, name: str) -> ImageDocument:
+def _layers_of_image(engine: Engine, image: Image) -> Mapping[str, str]:
+    """As with Docker, the topmost layer is told apart."""
+    top, _, lower = _layers(engine, image).partition(":")
+    return {**({"LowerDir": lower} if lower else {}), "UpperDir": top}
+
+
+def image_document(engine: Engine, name: str) -> api.ImageDocument:
     """All about an image. Raises NotFound."""
-    image: Image = engine.images.find(name)
+    image = engine.images.find(name)
     config = engine.images.config(image)
     names = [reference.parse(tag) for tag in image.tags]
-    return ImageDocument(
+    return api.ImageDocument(
         id=image.id,
         repo_tags=tuple(each.familiar() for each in names),
         repo_digests=tuple(sorted({f"{each.familiar_name}@{image.manifest}" for each in names})),
         comment=config.history[-1].comment if config.history else "",
         created=config.created,
         author=config.author,
-        config=msgspec.Raw(encode(config.config)),
+        config=_image_config(config.config),
         architecture=config.architecture,
+        variant=config.variant or UNSET,
         os=config.os,
         size=image.size,
-        graph_driver=GraphDriver(
-            "overlay", {"LowerDir": ":".join(engine.paths.layer(each.chain_id) for each in reversed(image.layers))}
-        ),
-        root_fs=RootFS(config.rootfs.type, config.rootfs.diff_ids),
+        virtual_size=image.size,
+        graph_driver=api.GraphDriver(data=_layers_of_image(engine, image), name=STORAGE_DRIVER),
+        root_fs=api.RootFS(type=config.rootfs.type, layers=config.rootfs.diff_ids),
     )

@@ -18,18 +18,23 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from kernel_sandbox.engine import locks
+from kernel_sandbox.engine import locks, writable
+from kernel_sandbox.engine.copy_jobs import copy_in, copy_out
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container
 from kernel_sandbox.engine.supervisor import prepare, supervise
 from kernel_sandbox.engine.tasks import (
     Bootstrap,
+    CopyIn,
+    CopyOut,
+    Diff,
     InStore,
     NewBase,
     NewLayer,
     OneContainer,
     PackDiff,
     PackRootfs,
+    Removal,
     Trees,
     Unpack,
     encode,
@@ -38,6 +43,7 @@ from kernel_sandbox.errors import Conflict, CorruptContent, NotFound, SandboxErr
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.launcher import Job
 from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.storage import diff as differences
 from kernel_sandbox.storage import state, tree
 from kernel_sandbox.storage.compression import gzip_writer, open_compressed
 from kernel_sandbox.storage.layout import BlobWriter, ImageLayout
@@ -181,11 +187,14 @@ class _Hashed:
 
 
 @contextlib.contextmanager
-def _written(task: PackDiff | PackRootfs) -> Iterator[tuple[str, ...]]:
+def _written(task: PackDiff | PackRootfs | Diff) -> Iterator[tuple[str, ...]]:
     """The container's upper directory, kept from being removed; none where it was never started. Raises NotFound."""
     files = task.paths.container(task.container)
-    if state.State.at(task.paths.database).container(task.container) is None:
+    found = state.State.at(task.paths.database).container(task.container)
+    if found is None:
         raise NotFound(f"No such container: {task.container}")
+    if os.path.isdir(files.writable):
+        writable.ensure(files, found.options)
     if not os.path.isdir(files.upper):
         yield ()
         return
@@ -218,6 +227,11 @@ def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
             raise SandboxError(f"cannot write the archive: {(error.strerror or str(error)).lower()}") from error
 
 
+def _diff(task: Diff, descriptors: tuple[int, ...]) -> tuple[differences.Change, ...]:
+    with _written(task) as written:
+        return tuple(change for upper in written for change in differences.changes(upper, task.layers))
+
+
 def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
     from kernel_sandbox.bootstrap import archive, plan
     from kernel_sandbox.bootstrap.busybox import static_binary
@@ -235,6 +249,18 @@ def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
 def _remove_trees(task: Trees, descriptors: tuple[int, ...]) -> None:
     for path in task.trees:
         tree.remove_tree(path)
+
+
+def _measure_trees(task: Trees, descriptors: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(_measured, task.trees))
+
+
+def _measured(path: str) -> int:
+    """The bytes in a tree's files; 0 for one that is not there."""
+    try:
+        return tree.files_size(path)
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager
@@ -256,14 +282,14 @@ def _locked(task: OneContainer) -> Iterator[tuple[state.State, state.Container] 
         os.close(lock)
 
 
-def _remove(task: OneContainer, descriptors: tuple[int, ...]) -> None:
+def _remove(task: Removal, descriptors: tuple[int, ...]) -> None:
     """Remove a container that does not run. Raises Conflict where it does."""
     with _locked(task) as held:
         if held is None:
             raise Conflict(f"container {task.container[:12]} is running: stop it, or use rm -f")
         database, found = held
         end_processes(found)
-        remove_container(task.paths, database, found)
+        remove_container(task.paths, database, found, task.volumes)
 
 
 def _mend(task: OneContainer, descriptors: tuple[int, ...]) -> None:
@@ -287,14 +313,18 @@ def _boot_time() -> int:
 
 _JOBS = {
     "supervise": Job(supervise, inside_store_namespace=False),
-    "remove": Job(_job(OneContainer, _remove), inside_store_namespace=False),
+    "remove": Job(_job(Removal, _remove), inside_store_namespace=False),
     "mend": Job(_job(OneContainer, _mend), inside_store_namespace=False),
     "ingest": Job(_job(InStore, _ingest)),
     "unpack": Job(_job(Unpack, _unpack)),
     "pack_diff": Job(_job(PackDiff, _pack_diff)),
     "pack_rootfs": Job(_job(PackRootfs, _pack_rootfs)),
+    "diff": Job(_job(Diff, _diff)),
+    "copy_out": Job(_job(CopyOut, copy_out), inside_store_namespace=False),
+    "copy_in": Job(_job(CopyIn, copy_in), inside_store_namespace=False),
     "bootstrap": Job(_job(Bootstrap, _bootstrap)),
     "remove_trees": Job(_job(Trees, _remove_trees)),
+    "measure_trees": Job(_job(Trees, _measure_trees)),
 }
 
 

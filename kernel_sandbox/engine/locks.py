@@ -36,6 +36,7 @@ def _held(path: str, operation: int) -> Iterator[None]:
         fcntl.flock(descriptor, operation)
         yield
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile may have the descriptor for longer
         os.close(descriptor)
 
 

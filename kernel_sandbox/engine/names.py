@@ -1,4 +1,4 @@
-"""Names for containers that were given none: an adjective and a scientist of operating systems, as Docker does."""
+"""Names for what was given none. A container's are an adjective and a scientist of operating systems, as Docker's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ _PEOPLE = """
 
 
 def random_name() -> str:
-    """For example ``calm_lamport``."""
+    """For a container, for example ``calm_lamport``."""
     return f"{_any(_ADJECTIVES.split())}_{_any(_PEOPLE.split())}"
+
+
+def volume_name() -> str:
+    """A name for a volume that was given none: 64 hexadecimal digits that no other has."""
+    return os.urandom(32).hex()
 
 
 def _any(words: list[str]) -> str:

@@ -66,6 +66,9 @@ class Paths(msgspec.Struct, frozen=True):
     def container(self, id_: str) -> ContainerPaths:
         return ContainerPaths(os.path.join(self.home, "containers", id_))
 
+    def volume(self, name: str) -> VolumePaths:
+        return VolumePaths(os.path.join(self.home, "volumes", name))
+
     @property
     def reserve(self) -> str:
         """Space that is given back on a full disk, so that something can be removed then."""
@@ -132,6 +135,11 @@ class ContainerPaths(msgspec.Struct, frozen=True):
         return os.path.join(self.home, "rw")
 
     @property
+    def image(self) -> str:
+        """The file with the filesystem that is mounted at ``writable`` where the container has a quota."""
+        return f"{self.writable}.img"
+
+    @property
     def upper(self) -> str:
         return os.path.join(self.writable, "upper")
 
@@ -141,7 +149,8 @@ class ContainerPaths(msgspec.Struct, frozen=True):
 
     @property
     def log(self) -> str:
-        return os.path.join(self.home, "log")
+        """The directory with all that the container wrote (``runtime.log``)."""
+        return os.path.join(self.home, "logs")
 
     def environment_file(self, name: str) -> str:
         """The container's own hosts, hostname or resolv.conf."""
@@ -160,6 +169,31 @@ class ContainerPaths(msgspec.Struct, frozen=True):
     def socket(self) -> str:
         """Where the monitor listens."""
         return os.path.join(self.home, "socket")
+
+
+class VolumePaths(msgspec.Struct, frozen=True):
+    """One volume's files, in its own directory."""
+
+    home: str
+
+    @property
+    def data(self) -> str:
+        """What containers see."""
+        return os.path.join(self.home, "_data")
+
+    @property
+    def lock(self) -> str:
+        """Held while a container is started that fills the volume should it be empty."""
+        return os.path.join(self.home, "lock")
+
+    def ensure(self) -> None:
+        """Make the volume's directories where they are missing."""
+        os.makedirs(self.home, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(self.data)
+        except FileExistsError:
+            return
+        os.chmod(self.data, 0o755)
 
 
 def _usual_home(environment: Mapping[str, str]) -> str:

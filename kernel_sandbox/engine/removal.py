@@ -9,10 +9,11 @@ import contextlib
 import os
 import signal
 
-from kernel_sandbox.engine import locks
+from kernel_sandbox.engine import locks, writable
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import StoreError
-from kernel_sandbox.runtime import ids, signals
+from kernel_sandbox.engine.volumes import discarded
+from kernel_sandbox.errors import Conflict, NotFound, StoreError
+from kernel_sandbox.runtime import freezer, ids, signals
 from kernel_sandbox.runtime.cgroups import Cgroup
 from kernel_sandbox.storage import state, tree
 
@@ -29,21 +30,43 @@ def remove_tree(path: str) -> None:
 
 def end_processes(container: state.Container) -> None:
     """End what a container without a monitor still has: its first process, and its control groups."""
-    if container.pid and signals.start_time(container.pid) == container.pid_start:
+    if container.pid:
         with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(container.pid)
+            _end_first_process(container)
+    group = Cgroup(container.cgroups)
+    signals.send_to_all(group.pids(), signal.SIGKILL, lambda pid: pid in group.pids())
+    group.remove()
+
+
+def _end_first_process(container: state.Container) -> None:
+    """Held before it is looked at, since its number may be another process's by now."""
+    pidfd = os.pidfd_open(container.pid)
+    try:
+        if signals.start_time(container.pid) == container.pid_start:
             signals.send_signal(container.pid, pidfd, signal.SIGKILL)
+            freezer.freeze(container.cgroups, container.pid, False)
             signals.wait_for_end(pidfd)
-            os.close(pidfd)
-    Cgroup(container.cgroups).remove()
+    finally:
+        os.close(pidfd)
 
 
-def remove_container(paths: Paths, database: state.State, container: state.Container) -> None:
+def remove_container(paths: Paths, database: state.State, container: state.Container, volumes: bool = False) -> None:
     """Remove a container that does not run: its files first, so that a crash leaves it listed.
 
-    Whoever reads them (commit, export) is waited for.
+    Whoever reads them (commit, export) is waited for. With *volumes*, and after ``--rm``, its anonymous volumes go
+    too, but those that others have.
     """
-    home = paths.container(container.id).home
-    with contextlib.suppress(FileNotFoundError), locks.exclusive_directory(home):
-        remove_tree(home)
+    files = paths.container(container.id)
+    with contextlib.suppress(FileNotFoundError), locks.exclusive_directory(files.home):
+        writable.release(files, container.options)
+        remove_tree(files.home)
     database.remove_container(container)
+    if volumes or container.options.remove:
+        _remove_anonymous_volumes(paths, database, container)
+
+
+def _remove_anonymous_volumes(paths: Paths, database: state.State, container: state.Container) -> None:
+    for mount in container.options.volumes:
+        if mount.anonymous:
+            with contextlib.suppress(Conflict, NotFound):
+                remove_tree(discarded(paths, database.volumes, mount.name))

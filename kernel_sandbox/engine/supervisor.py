@@ -13,22 +13,21 @@ import time
 
 import msgspec
 
-from kernel_sandbox.engine import locks
+from kernel_sandbox.engine import accounts, devices, locks, writable
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
-from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError
-from kernel_sandbox.runtime import cgroups, ids, monitor, process, seccomp, sessions
+from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, StoreError
+from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
-from kernel_sandbox.spec import bundle, image, mounts, runtime
-from kernel_sandbox.spec.options import Bind, ContainerOptions, Network
-from kernel_sandbox.spec.user import Identity, identify
-from kernel_sandbox.storage import merged, state
+from kernel_sandbox.spec import bundle, health, image, mounts, restart, runtime
+from kernel_sandbox.spec.health import Health
+from kernel_sandbox.spec.options import HOST, Bind, ContainerOptions, Network
+from kernel_sandbox.spec.user import identify
+from kernel_sandbox.storage import state
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging, store_errors
-
-_MAX_ACCOUNTS = 1 << 20
 
 
 def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
@@ -39,7 +38,7 @@ def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     client = socket.socket(fileno=os.dup(descriptors[0]))
     with _Place(paths, task.container) as place:
         session = sessions.Session(client, owns_container=task.foreground)
-        _Supervisor(paths, task.container, place).run(session)
+        _Supervisor(paths, task.container, place).run(session, task.console)
     return b""
 
 
@@ -73,7 +72,10 @@ class _Place:
 
 
 class _Supervisor:
-    """Turns one container's record into a running process; to be made with its place held."""
+    """Turns one container's record into a running process, as often as its policy says; to be made with its place held.
+
+    It is the monitor's journal: what that learns goes into the store.
+    """
 
     def __init__(self, paths: Paths, id_: str, place: _Place) -> None:
         self._paths = paths
@@ -85,15 +87,18 @@ class _Supervisor:
             raise NotFound(f"No such container: {id_}")
         end_processes(found)
         self._container = found
+        self._restarts = 0
+        self._filling = contextlib.ExitStack()
 
-    def run(self, client: sessions.Session) -> None:
-        """Stay with the container until it has ended; the place is left as soon as that is recorded."""
+    def run(self, client: sessions.Session, console: runtime.ConsoleSize | None) -> None:
+        """Stay with the container until it has ended for good; the place is left as soon as that is recorded."""
         try:
-            container = self._prepared()
-            if client.owns_container:
-                client.follow(_size(self._files.log))
-            journal = _Journal(self._paths, self._state, self._container, self._place)
-            monitor.run(container, journal, client)
+            prepared, check = self._prepared(console)
+            with self._log_and_socket() as attending:
+                if client.owns_container:
+                    client.follow(log.end(self._files.log))
+                attending.welcome(client)
+                self._live(attending, prepared, check, client)
         except OSError as error:
             failure = HostError(f"cannot start the container: {(error.strerror or str(error)).lower()}")
             self._record_failure(failure)
@@ -102,6 +107,78 @@ class _Supervisor:
             self._record_failure(error)
             raise
 
+    def _log_and_socket(self) -> monitor.Monitor:
+        options = self._container.options
+        writer = log.LogWriter(self._files.log, options.log_max_size, options.log_max_files)
+        return monitor.Monitor(writer, self._files.socket, self)
+
+    def _live(
+        self,
+        attending: monitor.Monitor,
+        prepared: process.Container,
+        check: monitor.Check | None,
+        client: sessions.Session | None,
+    ) -> None:
+        """One run after the other, for as long as the policy has it so."""
+        pause = 0.0
+        while True:
+            start = time.monotonic()
+            ending = attending.run(prepared, check, client)
+            client = None
+            again = not attending.is_told_to_end and self._is_due(ending)
+            if not again:
+                attending.stop_listening()
+            self._exited(ending, again)
+            attending.conclude(ending)
+            pause = restart.delay(pause, time.monotonic() - start)
+            if not again or not attending.wait(pause):
+                break
+            self._restarts += 1
+            prepared, check = self._prepared(None)
+        if again:
+            attending.stop_listening()
+            self._exited(ending, False)
+            attending.conclude(ending)
+        attending.finish()
+
+    def _is_due(self, ending: Ending) -> bool:
+        return restart.is_due(self._current_options().restart, ending.exit_code, self._restarts)
+
+    def _current_options(self) -> ContainerOptions:
+        """The options as they are: ``update`` may have changed them."""
+        found = self._state.container(self._container.id)
+        return (found or self._container).options
+
+    def started(self, running: monitor.Running) -> None:
+        self._filling.close()
+        self._state.set_running(
+            self._container, running.pid, running.start_time, running.cgroups, time.time_ns(), self._restarts
+        )
+        self._state.close()
+
+    def paused(self, paused: bool) -> None:
+        self._state.set_paused(self._container, paused)
+        self._state.close()
+
+    def healthy(self, health: Health) -> None:
+        with contextlib.suppress(StoreError):
+            self._state.set_health(self._container, health)
+        self._state.close()
+
+    def executed(self, execution: str, exit_code: int) -> None:
+        with contextlib.suppress(StoreError):
+            self._state.tell(self._container, "exec_die", execID=execution, exitCode=str(exit_code))
+        self._state.close()
+
+    def _exited(self, ending: Ending, again: bool) -> None:
+        """Record the end. One that cannot be recorded (a full disk) is found out by the next command."""
+        with contextlib.suppress(StoreError, NotFound):
+            self._state.set_exited(self._container, ending.exit_code, ending.oom_killed, time.time_ns(), again)
+            if self._container.options.remove and not again:
+                remove_container(self._paths, self._state, self._container)
+        if not again:
+            self._place.leave()
+
     def _record_failure(self, error: SandboxError) -> None:
         if self._container.options.remove:
             remove_container(self._paths, self._state, self._container)
@@ -109,38 +186,63 @@ class _Supervisor:
         with contextlib.suppress(NotFound):
             self._state.set_failed(self._container, error.exit_code, str(error))
 
-    def _prepared(self) -> process.Container:
+    def _prepared(self, console: runtime.ConsoleSize | None) -> tuple[process.Container, monitor.Check | None]:
         """The bundle on disk, and everything that the runtime needs beside it."""
+        config = self._image_config()
         with store_errors(self._files.home):
             self._make_directories()
-            spec = self._bundle()
+            joined = self._joined()
+            maps = self._maps(joined)
+            found = self._devices(maps)
+            spec = self._bundle(config, console, maps, found.binds, joined)
             with open(self._files.config, "wb") as file:
                 file.write(runtime.encode(spec))
-        maps = ids.IdMaps(spec.linux.uid_mappings, spec.linux.gid_mappings)
-        binds = (*self._environment_binds(), *self._container.options.binds)
+            unfilled = self._unfilled()
+        binds = (*self._environment_binds(), *self._container.options.binds, *self._volumes())
         own = {bind.target: bind.source for bind in binds}
         filter_ = spec.linux.seccomp
-        return process.Container(
+        options = self._container.options
+        container = process.Container(
             id=self._container.id,
             spec=spec,
             maps=maps,
-            trees=TreePaths(self._layers(), self._files.writable, own),
+            trees=TreePaths(self._layers(), self._files.writable, own, unfilled, found.nodes),
             seccomp=seccomp.compiled(filter_, self._paths.cache) if filter_ else None,
-            log_path=self._files.log,
-            socket_path=self._files.socket,
-            keeps_stdin=self._container.options.interactive,
+            keeps_stdin=options.interactive,
+            reaps=options.init,
             privileged=ids.is_privileged(),
         )
+        check = health.merged(options.health, config.healthcheck)
+        return container, monitor.Check(check, config.shell) if check else None
+
+    def _volumes(self) -> tuple[Bind, ...]:
+        """The volumes as what they are: directories of the host's."""
+        volumes = self._container.options.volumes
+        return tuple(Bind(self._paths.volume(each.name).data, each.target, each.readonly) for each in volumes)
+
+    def _unfilled(self) -> tuple[str, ...]:
+        """Where the first start fills empty volumes: these are locked until the command runs."""
+        if self._container.started or self._restarts:
+            return ()
+        copying = [each for each in self._container.options.volumes if each.copies]
+        for name in sorted({each.name for each in copying}):
+            self._filling.enter_context(locks.exclusive(self._paths.volume(name).lock))
+        return tuple(each.target for each in copying)
 
     def _make_directories(self) -> None:
         """Made at the first start; overlayfs wants its work directory fresh at each."""
         os.makedirs(self._files.home, mode=0o700, exist_ok=True)
+        writable.ensure(self._files, self._container.options)
         os.makedirs(self._files.upper, exist_ok=True)
         for directory in (self._files.writable, self._files.upper):
             os.chmod(directory, 0o755)
         if os.path.isdir(self._files.work):
             remove_tree(self._files.work)
         os.mkdir(self._files.work, 0o700)
+        for volume in self._container.options.volumes:
+            self._paths.volume(volume.name).ensure()
+        for bind in self._container.options.binds:
+            _make_source(bind)
 
     def _layers(self) -> tuple[str, ...]:
         record = self._image()
@@ -152,11 +254,41 @@ class _Supervisor:
             raise NotFound(f"No such image: {self._container.image}")
         return found[0]
 
-    def _bundle(self) -> runtime.Spec:
-        options = self._container.options
+    def _image_config(self) -> image.ContainerConfig:
         layout = ImageLayout(self._paths.oci, Staging(self._paths.staging))
-        config = image.decode(image.ImageConfig, layout.read(self._container.image)).config
-        maps = ids.container_maps(self._container.slot)
+        return image.decode(image.ImageConfig, layout.read(self._container.image)).config
+
+    def _joined(self) -> dict[str, int]:
+        """The first processes of the containers whose namespaces this one shares, by their ids."""
+        donors = dict.fromkeys(self._container.options.sharing.of_containers().values())
+        found = {id_: self._state.container(id_) for id_ in donors}
+        running = {id_: donor.pid for id_, donor in found.items() if donor and donor.is_active and donor.pid}
+        for id_ in donors:
+            if id_ not in running:
+                raise Conflict(f"cannot join the namespaces of a non running container: {id_}")
+        return running
+
+    def _maps(self, joined: dict[str, int]) -> ids.IdMaps:
+        """Its own, the host's, or those of the container whose user namespace comes with the one that is joined."""
+        options = self._container.options
+        for pid in joined.values():
+            return ids.maps_of(pid)
+        return ids.container_maps(self._container.slot, options.privileged or options.sharing.user == HOST)
+
+    def _devices(self, maps: ids.IdMaps) -> devices.Found:
+        options = self._container.options
+        knows_host_nodes = not ids.is_privileged() or maps.uid[0].host_id == 0
+        return devices.find(options.devices, options.privileged, None if knows_host_nodes else (maps.uid, maps.gid))
+
+    def _bundle(
+        self,
+        config: image.ContainerConfig,
+        console: runtime.ConsoleSize | None,
+        maps: ids.IdMaps,
+        found: tuple[Bind, ...],
+        joined: dict[str, int],
+    ) -> runtime.Spec:
+        options = self._container.options
         machine = os.uname()
         host = bundle.Host(
             uid_map=maps.uid,
@@ -165,17 +297,17 @@ class _Supervisor:
             kernel=machine.release,
             cpus=os.cpu_count() or 1,
             environment_files=self._environment_binds(),
+            hostname=machine.nodename,
+            joined=joined,
+            devices=found,
+            has_message_queues=os.path.isdir("/dev/mqueue"),
         )
-        self._write_environment_files(bundle.hostname(self._container.id, options))
-        return bundle.make(self._container.id, options, config, self._identity(options.user or config.user), host)
-
-    def _identity(self, user: str) -> Identity:
-        layers = (self._files.upper, *self._layers())
-        accounts = [
-            merged.read_file(layers, path, _MAX_ACCOUNTS).decode(errors="replace")
-            for path in ("etc/passwd", "etc/group")
-        ]
-        return identify(user, *accounts)
+        self._write_environment_files(bundle.hostname(self._container.id, options, machine.nodename))
+        mounted = msgspec.structs.replace(options, binds=(*options.binds, *self._volumes()), volumes=())
+        identity = accounts.identity((self._files.upper, *self._layers()), options.user or config.user, options.groups)
+        spec = bundle.make(self._container.id, mounted, config, identity, host)
+        wanted = msgspec.structs.replace(spec.process, console_size=console if spec.process.terminal else None)
+        return msgspec.structs.replace(spec, process=wanted)
 
     def _environment_binds(self) -> tuple[Bind, ...]:
         names = ("resolv.conf", "hostname", "hosts")
@@ -210,6 +342,19 @@ def prepare() -> None:
     image.decode(image.ImageConfig, image.encode(image.ImageConfig(architecture="", os="linux", rootfs=rootfs)))
 
 
+def _make_source(bind: Bind) -> None:
+    """The missing directory of ``-v``, as Docker makes it."""
+    if bind.as_mount or os.path.lexists(bind.source):
+        return
+    try:
+        os.makedirs(bind.source, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"error while creating mount source path '{bind.source}': mkdir {error.filename}: "
+            f"{(error.strerror or '').lower()}"
+        ) from error
+
+
 def _hosts(hostname: str) -> str:
     return (
         "127.0.0.1\tlocalhost\n"
@@ -225,32 +370,3 @@ def _host_file(path: str) -> str:
             return file.read()
     except OSError:
         return ""
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-class _Journal:
-    """Writes what the monitor learns into the store."""
-
-    def __init__(self, paths: Paths, state_: state.State, container: state.Container, place: _Place) -> None:
-        self._paths = paths
-        self._state = state_
-        self._container = container
-        self._place = place
-
-    def started(self, running: monitor.Running) -> None:
-        self._state.set_running(
-            self._container, running.pid, running.start_time, running.cgroups, time.time_ns(), 0
-        )
-
-    def exited(self, ending: Ending) -> None:
-        if self._container.options.remove:
-            remove_container(self._paths, self._state, self._container)
-        else:
-            self._state.set_exited(self._container, ending.exit_code, ending.oom_killed, time.time_ns())
-        self._place.leave()

@@ -8,6 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from kernel_sandbox.engine.paths import Paths
+from kernel_sandbox.spec.runtime import ConsoleSize
+
+HELPER = "kernel_sandbox.engine.helper"
+"""The program that does jobs, where they are not done in forks of the client."""
 
 
 class NewLayer(msgspec.Struct, frozen=True):
@@ -69,7 +73,7 @@ class Bootstrap(InStore, frozen=True):
 
 
 class Trees(InStore, frozen=True):
-    """Remove these trees of the store."""
+    """Remove or measure these trees of the store."""
 
     trees: tuple[str, ...]
 
@@ -80,15 +84,56 @@ class OneContainer(InStore, frozen=True):
     container: str
 
 
+class Removal(OneContainer, frozen=True):
+    """Remove one container; with *volumes*, its anonymous volumes too."""
+
+    volumes: bool
+
+
+class PartOfContainer(OneContainer, frozen=True):
+    """Something about a path in one container, whose image has these *layers*, topmost first.
+
+    ``key`` is what the user calls the container.
+    """
+
+    key: str
+    layers: tuple[str, ...]
+    path: bytes
+
+
+class CopyOut(PartOfContainer, frozen=True):
+    """Pack what *path* leads to into the second descriptor, as a *stream* for the user or for ``cp``'s other end."""
+
+    follows_link: bool
+    is_stream: bool
+
+
+class CopyIn(PartOfContainer, frozen=True):
+    """Unpack the second descriptor's archive at *path*: the user's own *stream*, or one of ``cp``'s other end."""
+
+    keeps_owners: bool
+    is_stream: bool
+
+
+class Diff(OneContainer, frozen=True):
+    """Compare what the container has written with its image's *layers*, topmost first."""
+
+    layers: tuple[str, ...]
+
+
 def encode(value: object) -> bytes:
     """A job's argument or result as bytes; digests are strings in it."""
     return msgspec.msgpack.encode(value, enc_hook=str)
 
 
 class Supervision(msgspec.Struct, frozen=True):
-    """What to supervise. A *foreground* container ends when the client that asked for it goes away."""
+    """What to supervise. A *foreground* container ends when the client that asked for it goes away.
+
+    ``console`` is the size of the terminal that the client has.
+    """
 
     home: str
     run: str
     container: str
     foreground: bool
+    console: ConsoleSize | None = None

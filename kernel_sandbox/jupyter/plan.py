@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kernel_sandbox.errors import HostError
-from kernel_sandbox.spec import options
+from kernel_sandbox.errors import HostError, UsageError
+from kernel_sandbox.spec import flags, sharing
+from kernel_sandbox.spec.mount_flags import parse_volume
 from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits
 from kernel_sandbox.spec.units import parse_bytes
 
@@ -90,8 +91,8 @@ def container_options(
     *arguments* go to ipykernel. *cwd* is the notebook's directory on the host, the kernel's too where it is mounted.
     Raises UsageError for a setting that is written wrongly.
     """
-    mounts = tuple(options.parse_bind(_absolute(mount, cwd)) for mount in settings.mounts)
-    env = (options.parse_env(each, dict(environment)) for each in settings.env)
+    mounts = tuple(_bind(_absolute(mount, cwd)) for mount in settings.mounts)
+    env = (flags.parse_env(each, dict(environment)) for each in settings.env)
     # ipykernel takes a parent of any other number for one that may go away, and ends when it does not find it.
     parent = "JPY_PARENT_PID=1"
     launcher = ("python3", "-m", "ipykernel_launcher", "-f", f"{_INSIDE}/{CONNECTION_FILE}")
@@ -107,13 +108,21 @@ def container_options(
             memory=parse_bytes(settings.memory) if settings.memory else None,
             pids=settings.pids_limit,
         ),
-        network=options.parse_network(settings.network),
+        network=sharing.parse_network(settings.network)[0],
         binds=(
             Bind(directory, _INSIDE, readonly=True),
             Bind(os.path.join(directory, SOCKETS), f"{_INSIDE}/{SOCKETS}"),
             *mounts,
         ),
     )
+
+
+def _bind(text: str) -> Bind:
+    """A setting that names a host directory, as ``-v`` does."""
+    mount = parse_volume(text)
+    if not isinstance(mount, Bind):
+        raise UsageError(f"the mount '{text}' is no directory of the host's: write /host/path:/container/path[:ro]")
+    return mount
 
 
 def _absolute(mount: str, cwd: str) -> str:

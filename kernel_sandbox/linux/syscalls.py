@@ -46,13 +46,19 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PIDFD = 0x00001000
 CLONE_INTO_CGROUP = 0x200000000
+CLONE_PARENT = 0x00008000
 SIGCHLD = 17
 
+MS_NOSUID = 2
+MS_NODEV = 4
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 
 MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x00100000
 
 OPEN_TREE_CLONE = 1
@@ -74,6 +80,7 @@ RESOLVE_IN_ROOT = 0x10
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -81,6 +88,7 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 _SECCOMP_SET_MODE_FILTER = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 CLOSE_RANGE_CLOEXEC = 4
+_ATTEMPTS = 1000
 
 
 def _result(value: int, path: str | bytes | None = None) -> int:
@@ -102,11 +110,13 @@ def clone3(flags: int, child: Callable[[], None], cgroup: int | None = None) -> 
     """clone3(2) in the manner of fork(2): *child* runs in a new process and never returns here.
 
     Returns the child's process id and a pidfd. The calling process must have one thread only. The child ends
-    with status 125 should *child* come back or raise. *cgroup* is a descriptor of the v2 group to start in.
+    with status 125 should *child* come back or raise. *cgroup* is a descriptor of the v2 group to start in. With
+    CLONE_PARENT the child is the caller's parent's.
     """
     pidfd = ctypes.c_int(-1)
     flags |= CLONE_PIDFD | (0 if cgroup is None else CLONE_INTO_CGROUP)
-    arguments = struct.pack("=11Q", flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, *[0] * 5, cgroup or 0)
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
+    arguments = struct.pack("=11Q", flags, ctypes.addressof(pidfd), 0, 0, exit_signal, *[0] * 5, cgroup or 0)
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = _libc_locked.syscall(ctypes.c_long(_NR_CLONE3), arguments, ctypes.c_size_t(len(arguments)))
     if pid == 0:
@@ -130,6 +140,22 @@ def unshare(flags: int) -> None:
 def setns(fd: int, flags: int) -> None:
     """setns(2)."""
     _result(_libc.setns(fd, flags))
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    _result(_libc.setdomainname(name.encode(), ctypes.c_size_t(len(name.encode()))))
+
+
+def set_command_line(name: bytes) -> None:
+    """Show *name* as the calling process's command line (proc_pid_cmdline(5)) and name (PR_SET_NAME)."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    if end > start:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, name, min(len(name), end - start - 1))
+    _result(_libc.prctl(PR_SET_NAME, name.rpartition(b"/")[2][:15]))
 
 
 def mount(source: str, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:
@@ -167,9 +193,9 @@ def move_mount(from_fd: int, to_fd: int) -> None:
     _syscall(_NR_MOVE_MOUNT, from_fd, b"", to_fd, b"", ctypes.c_uint(flags))
 
 
-def mount_setattr(fd: int, set_: int, flags: int = 0, userns_fd: int = 0) -> None:
-    """mount_setattr(2) on the mount at *fd*; *set_* is a mask of MOUNT_ATTR_*."""
-    attributes = struct.pack("=4Q", set_, 0, 0, userns_fd)
+def mount_setattr(fd: int, set_: int, flags: int = 0, userns_fd: int = 0, propagation: int = 0) -> None:
+    """mount_setattr(2) on the mount at *fd*; *set_* is a mask of MOUNT_ATTR_*, *propagation* one of MS_PRIVATE's kind."""
+    attributes = struct.pack("=4Q", set_, 0, propagation, userns_fd)
     _syscall(
         _NR_MOUNT_SETATTR,
         fd,
@@ -201,9 +227,19 @@ def fsmount(fstype: str, options: dict[str, str | None], attributes: int = 0) ->
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
-    """openat2(2): opens *path* seen from *dirfd* under the RESOLVE_* restrictions. Returns a descriptor."""
+    """openat2(2): opens *path* seen from *dirfd* under the RESOLVE_* restrictions. Returns a descriptor.
+
+    A rename anywhere on the machine while ``..`` is resolved makes the kernel refuse (EAGAIN): it is asked again.
+    """
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
-    return _syscall(_NR_OPENAT2, dirfd, _path(path), how, ctypes.c_size_t(len(how)), path=path)
+    attempts = _ATTEMPTS
+    while True:
+        try:
+            return _syscall(_NR_OPENAT2, dirfd, _path(path), how, ctypes.c_size_t(len(how)), path=path)
+        except BlockingIOError:
+            attempts -= 1
+            if not attempts:
+                raise
 
 
 def prctl(option: int, argument: int = 0) -> int:

@@ -21,7 +21,10 @@ from kernel_sandbox.spec import resources as plan
 from kernel_sandbox.spec.runtime import Resources
 
 PARENT = "kernel-sandbox"
-_ALWAYS = {"memory", "pids", "cpu", "freezer"}
+_ALWAYS = {"memory", "pids", "cpu", "cpuacct", "cpuset", "freezer", "blkio"}
+_ALWAYS_V2 = {"memory", "pids", "cpu", "cpuset", "io"}
+_V1_NAMES = {"io": "blkio"}
+_INHERITED = ("cpuset.cpus", "cpuset.mems")
 _NOT_CONTROLLERS = {"rw", "ro", "xattr", "clone_children", "cpuset_v2_mode", "noprefix", "release_agent"}
 _ATTEMPTS = 20
 
@@ -55,6 +58,23 @@ def hierarchies() -> Hierarchies:
                 v1.update(dict.fromkeys(wanted, mount_point))
                 v1_mounts[os.path.basename(mount_point)] = ",".join(wanted)
     return Hierarchies(v1, v1_mounts, unified, _controllers(unified) if unified else frozenset())
+
+
+def available(file: str) -> str:
+    """What a container may be given by ``cpuset.cpus`` or ``cpuset.mems``, as ``0-1``; "" where that is unknown."""
+    where = hierarchies()
+    for path in (f"{where.v1.get('cpuset', '')}/{file}", f"{where.unified or ''}/{file}.effective"):
+        with contextlib.suppress(OSError):
+            return _read(path).strip()
+    return ""
+
+
+def has_block_weights() -> bool:
+    """Whether a container can be given a share of block devices."""
+    where = hierarchies()
+    if "blkio" in where.v1:
+        return any(name.startswith(("blkio.weight", "blkio.bfq.")) for name in os.listdir(where.v1["blkio"]))
+    return "io" in where.unified_controllers
 
 
 def _controllers(group: str) -> frozenset[str]:
@@ -119,13 +139,25 @@ class Cgroup:
             for mount_point in sorted({where.v1[controller] for controller in controllers}):
                 made.append(_make_v1(mount_point, container_id))
             if v2 or (privileged and not where.v1 and where.unified):
-                made.append(_make_v2(where, container_id, {setting.controller for setting in v2}, privileged))
-            for setting in (*v1, *v2):
-                _apply(setting, _directory(made, where, setting))
+                wanted = {setting.controller for setting in v2}
+                wanted |= (_ALWAYS_V2 & where.unified_controllers) if privileged else set()
+                made.append(_make_v2(where, container_id, wanted, privileged))
+            _apply_all((*v1, *v2), made, where)
         except BaseException:
             cls(tuple(made)).remove()
             raise
         return cls(tuple(made))
+
+    def limit(self, resources: Resources) -> None:
+        """Set other limits. Raises HostError for one that cannot be kept, with those before it set."""
+        where = hierarchies()
+        v1, v2 = _settings(resources, where)
+        for setting in (*v1, *v2):
+            if not _directories(self.paths, where, setting):
+                raise HostError(
+                    f"cannot set {setting.file}: the container runs without control groups: stop it, and start it again"
+                )
+        _apply_all((*v1, *v2), self.paths, where)
 
     @contextlib.contextmanager
     def entrances(self) -> Iterator[Entrances]:
@@ -172,7 +204,9 @@ class Cgroup:
 def _settings(resources: Resources, where: Hierarchies) -> tuple[list[plan.Setting], list[plan.Setting]]:
     """The values for v1 hierarchies and for the unified one, each controller where this machine has it."""
     v1 = [setting for setting in plan.settings_v1(resources) if setting.controller in where.v1]
-    v2 = [setting for setting in plan.settings_v2(resources) if setting.controller not in where.v1]
+    v2 = [
+        each for each in plan.settings_v2(resources) if _V1_NAMES.get(each.controller, each.controller) not in where.v1
+    ]
     return v1, v2
 
 
@@ -192,11 +226,22 @@ def _remove_group(path: str) -> None:
 
 def _make_v1(mount_point: str, container_id: str) -> str:
     try:
-        return _make(f"{mount_point}/{PARENT}", container_id)
+        group = _make(f"{mount_point}/{PARENT}", container_id)
+        if mount_point == hierarchies().v1.get("cpuset"):
+            _inherit(os.path.dirname(group))
+            _inherit(group)
+        return group
     except OSError as error:
         raise HostError(
             f"cannot make a control group in {mount_point}: {error.strerror}: {_advice_v1(error)}"
         ) from error
+
+
+def _inherit(group: str) -> None:
+    """A v1 cpuset starts empty, and takes no process then (cpuset(7))."""
+    for name in _INHERITED:
+        if not _read(f"{group}/{name}").strip():
+            _write(f"{group}/{name}", _read(f"{os.path.dirname(group)}/{name}"))
 
 
 def _advice_v1(error: OSError) -> str:
@@ -286,9 +331,23 @@ def _delegated(unified: str, controllers: set[str]) -> str:
     return found
 
 
-def _directory(made: Iterable[str], where: Hierarchies, setting: plan.Setting) -> str:
+def _directories(made: Iterable[str], where: Hierarchies, setting: plan.Setting) -> tuple[str, ...]:
+    """The group that has the setting, if there is one."""
     mount_point = where.v1.get(setting.controller, where.unified or "")
-    return next(path for path in made if path.startswith(f"{mount_point}/"))
+    return tuple(path for path in made if path.startswith(f"{mount_point}/"))
+
+
+def _apply_all(settings: Iterable[plan.Setting], made: Iterable[str], where: Hierarchies) -> None:
+    """Those that are refused are tried again: a higher limit of memory needs the one with swap to be raised first."""
+    refused = []
+    for setting in settings:
+        directory = _directories(made, where, setting)[0]
+        try:
+            _apply(setting, directory)
+        except HostError:
+            refused.append((setting, directory))
+    for setting, directory in refused:
+        _apply(setting, directory)
 
 
 def _apply(setting: plan.Setting, directory: str) -> None:

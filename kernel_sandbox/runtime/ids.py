@@ -21,6 +21,7 @@ from kernel_sandbox.spec import idmap
 from kernel_sandbox.spec.idmap import IdMap
 
 _WHOLE = ["0", "0", "4294967295"]
+_HOST_IDS = (idmap.IdMapping(0, 0, 4294967295),)
 _APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 
 
@@ -42,8 +43,10 @@ def _own_map() -> list[str]:
         return file.read().split()
 
 
-def container_maps(slot: int) -> IdMaps:
-    """The maps of a container: a range of its own for real root, else what the caller has."""
+def container_maps(slot: int, keeps_host_ids: bool = False) -> IdMaps:
+    """The maps of a container: a range of its own for real root or the host's own ids, else what the caller has."""
+    if is_privileged() and keeps_host_ids:
+        return IdMaps(_HOST_IDS, _HOST_IDS)
     if is_privileged():
         own = idmap.own_range(slot)
         return IdMaps(own, own)
@@ -73,6 +76,16 @@ def _nested_root() -> IdMaps:
         return IdMaps(idmap.single(0), idmap.single(0))
     whole = (idmap.IdMapping(0, 0, count),)
     return IdMaps(whole, whole)
+
+
+def maps_of(pid: int) -> IdMaps:
+    """The maps of a process's user namespace. Raises FileNotFoundError where there is no such process."""
+    return IdMaps(*(idmap.parse(_content(f"/proc/{pid}/{kind}_map")) for kind in ("uid", "gid")))
+
+
+def _content(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def _names(uid: int) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 A container's first process is Python until it becomes the user's command, and an image can make the kernel run that
 very program again (``#!/proc/self/exe``, CVE-2019-5736). An ordinary user's container is that user outside: a Python
-that the user owns could be overwritten from inside. A sealed copy in memory cannot (memfd_create(2)).
+that the user owns could be overwritten from inside, and the machine's own Python by a container of root's that has
+root's ids. A sealed copy in memory cannot (memfd_create(2)).
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ def is_exposed() -> bool:
     if ids.is_privileged():
         return False
     return os.stat(sys.executable).st_uid == os.geteuid() or os.access(sys.executable, os.W_OK)
+
+
+def is_sealed() -> bool:
+    """Whether the calling process runs from a sealed copy already."""
+    return os.readlink("/proc/self/exe").startswith("/memfd:")
 
 
 @contextlib.contextmanager

@@ -156,16 +156,20 @@ class ForkLauncher(_HelperLauncher):
 
 
 class WarmLauncher(_HelperLauncher):
-    """For a notebook, whose threads forbid a fork: the helper is a program of its own, the Python *module*."""
+    """For a notebook, whose threads forbid a fork: the helper is a program of its own, the Python *module*.
 
-    def __init__(self, module: str) -> None:
+    It runs from a sealed copy where it must (``interpreter``), or is *sealed* in any case.
+    """
+
+    def __init__(self, module: str, sealed: bool = False) -> None:
         super().__init__()
         self._module = module
+        self._sealed = sealed
         self._process: subprocess.Popen[bytes] | None = None
 
     def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
         with contextlib.ExitStack() as stack:
-            if interpreter.is_exposed():
+            if self._sealed or interpreter.is_exposed():
                 program = stack.enter_context(interpreter.sealed())
                 self._process = self._run(control.fileno(), f"/proc/self/fd/{program}", program)
             else:
@@ -272,16 +276,33 @@ def _outcome(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> Frame:
         return Failure.of(HostError(f"internal error: {type(error).__name__}: {error}")).frame()
 
 
-def call(launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> bytes:
-    """Start a job and wait for its result. Raises what the job raised."""
-    ours, theirs = socket.socketpair()
-    with ours:
+class Call:
+    """A job under way. A context manager; leaving it gives the job up."""
+
+    def __init__(self, launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> None:
+        self._job = job
+        self._reply, theirs = socket.socketpair()
         with theirs:
             launcher.spawn(job, argument, (theirs.fileno(), *descriptors))
+
+    def __enter__(self) -> Call:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reply.close()
+
+    def result(self) -> bytes:
+        """Wait for the job's result. Raises what the job raised."""
         decoder = Decoder()
-        while data := ours.recv(_CHUNK):
+        while data := self._reply.recv(_CHUNK):
             for frame in decoder.feed(data):
                 if frame.kind is Kind.FAILED:
                     raise Failure.read(frame).error()
                 return frame.payload
-    raise HostError(f"the process for '{job}' was killed: try again")
+        raise HostError(f"the process for '{self._job}' was killed: try again")
+
+
+def call(launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> bytes:
+    """Start a job and wait for its result. Raises what the job raised."""
+    with Call(launcher, job, argument, descriptors) as started:
+        return started.result()

@@ -1,32 +1,25 @@
-"""Starting a container's first process, and holding on to it."""
+"""Starting processes in a container, its first one and those that are executed later, and holding on to them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from kernel_sandbox.errors import ContainerStartError
-from kernel_sandbox.linux import syscalls
-from kernel_sandbox.runtime import ids, init, rootfs
-from kernel_sandbox.runtime.cgroups import Cgroup, hierarchies
+from kernel_sandbox.runtime import command, console, devices, ids, init, namespaces, rootfs
+from kernel_sandbox.runtime.cgroups import Cgroup, Entrances, hierarchies
 from kernel_sandbox.runtime.frames import Kind
 from kernel_sandbox.runtime.signals import send_signal
 from kernel_sandbox.spec import mounts
-from kernel_sandbox.spec.runtime import Spec
+from kernel_sandbox.spec.runtime import Process, Spec
 
 _MAX_FAILURE = 1 << 16
-_NAMESPACES = {
-    "mount": syscalls.CLONE_NEWNS,
-    "pid": syscalls.CLONE_NEWPID,
-    "network": syscalls.CLONE_NEWNET,
-    "ipc": syscalls.CLONE_NEWIPC,
-    "uts": syscalls.CLONE_NEWUTS,
-}
+_NO_LIMIT = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -38,40 +31,33 @@ class Container:
     maps: ids.IdMaps
     trees: rootfs.TreePaths
     seccomp: bytes | None
-    log_path: str
-    socket_path: str
     keeps_stdin: bool
+    reaps: bool
     privileged: bool
 
 
-class ContainerProcess:
-    """The container's first process and our ends of its standard streams."""
+@dataclass(frozen=True)
+class _Streams:
+    """Both sides of a process's standard streams, as far as they are no terminal."""
 
-    def __init__(self, pid: int, pidfd: int, stdin: int | None, stdout: int, stderr: int) -> None:
+    inside: tuple[int, int, int]
+    stdin: int | None
+    outputs: dict[int, Kind]
+
+
+class ContainerProcess:
+    """A process in a container, a child of ours, with our ends of its streams; ``terminal`` is its terminal's."""
+
+    def __init__(self, pid: int, pidfd: int, stdin: int | None, outputs: dict[int, Kind], terminal: int | None) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.stdin = stdin
-        self.outputs = {stdout: Kind.STDOUT, stderr: Kind.STDERR}
+        self.outputs = outputs
+        self.terminal = terminal
         self._reaped = False
 
-    @classmethod
-    def start(cls, container: Container, cgroup: Cgroup) -> ContainerProcess:
-        """Clone it and see it become the command. Raises ContainerStartError where it cannot, HostError."""
-        with contextlib.ExitStack() as theirs:
-            stdin, stdin_inside = _input_pipe(container.keeps_stdin)
-            stdout, stdout_inside = os.pipe2(os.O_CLOEXEC)
-            stderr, stderr_inside = os.pipe2(os.O_CLOEXEC)
-            inside = (stdin_inside, stdout_inside, stderr_inside)
-            for descriptor in inside:
-                theirs.callback(os.close, descriptor)
-            pid, pidfd = _clone(_first_process(container, inside), container, cgroup)
-        for ours in (stdin, stdout, stderr):
-            if ours is not None:
-                os.set_blocking(ours, False)
-        return cls(pid, pidfd, stdin, stdout, stderr)
-
     def signal(self, number: int) -> None:
-        """To the first process, whoever owns it."""
+        """To this process, whoever owns it."""
         send_signal(self.pid, self.pidfd, number)
 
     def reap(self) -> int:
@@ -96,11 +82,131 @@ class ContainerProcess:
             self.stdin = None
 
 
-def _input_pipe(keeps_stdin: bool) -> tuple[int | None, int]:
-    if not keeps_stdin:
-        return None, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    inside, outside = os.pipe2(os.O_CLOEXEC)
-    return outside, inside
+def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
+    """Clone the container's first process and see it become the command. Raises ContainerStartError, HostError."""
+    linux, process = container.spec.linux, container.spec.process
+
+    def become(channel: socket.socket, stdio: tuple[int, int, int]) -> None:
+        init.become(_first_process(container, stdio), channel)
+
+    def limit() -> None:
+        _limit(os.getpid(), process)
+
+    def clone(child: Callable[[], None], entrances: Entrances) -> tuple[int, int]:
+        flags = namespaces.flags(each for each in namespaces.FLAGS if linux.unshares(each))
+        if joined := tuple(each for each in linux.namespaces if each.path):
+            with namespaces.opened(joined) as descriptors:
+                return namespaces.clone_inside(descriptors, flags, child, entrances, limit)
+
+        def enter_and_go_on() -> None:
+            entrances.enter()
+            child()
+
+        return ids.clone(flags, enter_and_go_on, entrances.unified)
+
+    def prepare(pid: int, channel: socket.socket) -> None:
+        _prepare(pid, container, channel)
+
+    return _start(process, container.keeps_stdin, cgroup, become, clone, prepare)
+
+
+def execute(
+    container: Container, process: Process, first_pid: int, keeps_stdin: bool, cgroup: Cgroup
+) -> ContainerProcess:
+    """Start one more process in a running container. Raises ContainerStartError, HostError."""
+
+    def become(channel: socket.socket, stdio: tuple[int, int, int]) -> None:
+        _join(container, process, channel, stdio)
+
+    def clone(child: Callable[[], None], entrances: Entrances) -> tuple[int, int]:
+        with namespaces.of_process(first_pid) as descriptors:
+            return namespaces.clone_inside(descriptors, 0, child, entrances, lambda: _limit(os.getpid(), process))
+
+    return _start(process, keeps_stdin, cgroup, become, clone, lambda pid, channel: None)
+
+
+def _start(
+    process: Process,
+    keeps_stdin: bool,
+    cgroup: Cgroup,
+    become: Callable[[socket.socket, tuple[int, int, int]], None],
+    clone: Callable[[Callable[[], None], Entrances], tuple[int, int]],
+    prepare: Callable[[int, socket.socket], None],
+) -> ContainerProcess:
+    """Clone a process, give it what only one outside can, and see it become its command."""
+    with contextlib.ExitStack() as ours_on_failure, _streams(process.terminal, keeps_stdin) as streams:
+        for descriptor in filter(None, (streams.stdin, *streams.outputs)):
+            ours_on_failure.callback(os.close, descriptor)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            with theirs, cgroup.entrances() as entrances:
+
+                def child() -> None:
+                    ours.close()
+                    become(theirs, streams.inside)
+
+                pid, pidfd = clone(child, entrances)
+            with _ended_on_failure(pid, pidfd):
+                prepare(pid, ours)
+                terminal = _await_command(ours)
+        ours_on_failure.pop_all()
+    if terminal is None:
+        return ContainerProcess(pid, pidfd, streams.stdin, streams.outputs, None)
+    stdin = os.dup(terminal) if keeps_stdin else None
+    return ContainerProcess(pid, pidfd, stdin, {terminal: Kind.STDOUT}, terminal)
+
+
+@contextlib.contextmanager
+def _streams(has_terminal: bool, keeps_stdin: bool) -> Iterator[_Streams]:
+    """Pipes, whose inner ends are closed on leaving; nothing but placeholders for a terminal, which comes later."""
+    with contextlib.ExitStack() as inner:
+        if has_terminal or not keeps_stdin:
+            stdin, stdin_inside = None, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            stdin_inside, stdin = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(stdin, False)
+        inner.callback(os.close, stdin_inside)
+        if has_terminal:
+            yield _Streams((stdin_inside, stdin_inside, stdin_inside), None, {})
+            return
+        outputs: dict[int, Kind] = {}
+        inside = [stdin_inside]
+        for kind in (Kind.STDOUT, Kind.STDERR):
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            os.fchmod(writer, 0o666)  # any user of the container's may open /dev/stdout
+            os.set_blocking(reader, False)
+            outputs[reader] = kind
+            inner.callback(os.close, writer)
+            inside.append(writer)
+        yield _Streams((inside[0], inside[1], inside[2]), stdin, outputs)
+
+
+@contextlib.contextmanager
+def _ended_on_failure(pid: int, pidfd: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+        raise
+
+
+def _await_command(channel: socket.socket) -> int | None:
+    """Until the process has become its command; its terminal, if it made one. Raises ContainerStartError."""
+    terminal = None
+    while True:
+        answer, descriptors, _, _ = socket.recv_fds(channel, _MAX_FAILURE, 1)
+        if answer == command.TERMINAL and descriptors and terminal is None:
+            terminal = descriptors[0]
+            console.check(terminal)
+            os.set_blocking(terminal, False)
+        elif answer:
+            failure = command.failure(answer)
+            raise ContainerStartError(failure.message, failure.exit_code)
+        else:
+            return terminal
 
 
 def _first_process(container: Container, stdio: tuple[int, int, int]) -> init.FirstProcess:
@@ -112,49 +218,71 @@ def _first_process(container: Container, stdio: tuple[int, int, int]) -> init.Fi
         cgroup_mounts=hierarchies().v1_mounts,
         seccomp=container.seccomp,
         stdio=stdio,
+        reaps=container.reaps,
     )
 
 
-def _clone(plan: init.FirstProcess, container: Container, cgroup: Cgroup) -> tuple[int, int]:
-    """The first process, once it has become the command. Raises ContainerStartError where it cannot."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    flags = sum(flag for name, flag in _NAMESPACES.items() if plan.spec.linux.unshares(name))
-    with cgroup.entrances() as entrances:
-
-        def child() -> None:
-            ours.close()
-            entrances.enter()
-            init.become(plan, theirs)
-
-        pid, pidfd = ids.clone(flags, child, entrances.unified)
-    theirs.close()
-    try:
-        with ours:
-            _prepare(pid, container, ours)
-            if answer := ours.recv(_MAX_FAILURE):
-                failure = msgspec.msgpack.decode(answer, type=init.Failure)
-                raise ContainerStartError(failure.message, failure.exit_code)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(pidfd)
-        raise
-    return pid, pidfd
+def _join(container: Container, process: Process, channel: socket.socket, stdio: tuple[int, int, int]) -> None:
+    """Turn a process that has just been cloned inside the container's namespaces into one more command."""
+    with command.reporting(channel):
+        command.reset_signals()
+        os.umask(0o022)
+        command.become_root(init.may_set_groups(container.spec))
+        os.setsid()
+        command.join_fresh_keyring()
+        if process.terminal:
+            peer = command.make_terminal(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), process, channel)
+            console.take(peer)
+            stdio = (peer, peer, peer)
+        command.take_stdio(stdio)
+        command.confine(process, container.seccomp, init.may_set_groups(container.spec))
+        command.execute(process)
 
 
 def _prepare(pid: int, container: Container, channel: socket.socket) -> None:
     """What only a process outside can do for the new namespaces, and then the word to go."""
-    ids.write_maps(pid, container.maps)
-    descriptors: list[int] = []
+    if container.spec.linux.unshares("user"):
+        ids.write_maps(pid, container.maps)
+        _limit(pid, container.spec.process)
+    descriptors: Sequence[int] = ()
     try:
         if container.privileged:
             userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                descriptors = rootfs.open_trees(container.trees, userns)
+                nodes = devices.make(container.trees.nodes.values())
+                descriptors = [*rootfs.open_trees(container.trees, userns), *nodes]
             finally:
                 os.close(userns)
         socket.send_fds(channel, [init.GO], descriptors)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _limit(pid: int, process: Process) -> None:
+    """Resource limits and the memory killer's preference, as the caller's rights allow. Raises ContainerStartError."""
+    for limit in process.rlimits:
+        _set_limit(pid, getattr(resource, limit.type), limit.soft, limit.hard)
+    if process.oom_score_adj is not None:
+        try:
+            with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+                file.write(str(process.oom_score_adj))
+        except OSError as error:
+            raise ContainerStartError(
+                f"cannot set the OOM score to {process.oom_score_adj}: {(error.strerror or '').lower()}: "
+                "choose a higher one"
+            ) from error
+
+
+def _set_limit(pid: int, number: int, soft: int, hard: int) -> None:
+    """Without CAP_SYS_RESOURCE a limit cannot be raised: then the lower of the wanted and the present one holds."""
+    soft, hard = (value if value < _NO_LIMIT else resource.RLIM_INFINITY for value in (soft, hard))
+    try:
+        resource.prlimit(pid, number, (soft, hard))
+    except (PermissionError, ValueError):
+        present = resource.prlimit(pid, number)[1]
+        resource.prlimit(pid, number, (_lower(soft, present), _lower(hard, present)))
+
+
+def _lower(wanted: int, present: int) -> int:
+    return min((wanted, present), key=lambda value: _NO_LIMIT if value == resource.RLIM_INFINITY else value)

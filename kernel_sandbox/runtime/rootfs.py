@@ -12,10 +12,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
+from kernel_sandbox.runtime import devices, populate
 from kernel_sandbox.spec import mounts
 
 _STAGING = "/tmp"
@@ -28,20 +29,32 @@ _SEALED = {"proc", "sysfs"}
 
 @dataclass(frozen=True)
 class Trees:
-    """Detached mounts, ready to be placed: the layers topmost first, the writable part, bind sources by target."""
+    """Detached mounts, ready to be placed: the layers topmost first, the writable part, bind sources by target.
+
+    ``unfilled`` are the targets whose sources get what the image has there, unless they have something already.
+    ``node_holder`` is the mount that holds the devices of ``nodes``.
+    """
 
     layers: tuple[int, ...]
     writable: int
     sources: Mapping[str, int]
+    unfilled: tuple[str, ...] = ()
+    nodes: Mapping[str, devices.Node] = field(default_factory=dict)
+    node_holder: int | None = None
 
 
 @dataclass(frozen=True)
 class TreePaths:
-    """Where the host has what ``Trees`` holds open; the writable part has ``upper`` and ``work`` in it."""
+    """Where the host has what ``Trees`` holds open; the writable part has ``upper`` and ``work`` in it.
+
+    ``nodes`` are devices by target, which real root makes for the container (mknod(2)).
+    """
 
     layers: tuple[str, ...]
     writable: str
     sources: Mapping[str, str]
+    unfilled: tuple[str, ...] = ()
+    nodes: Mapping[str, devices.Node] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self.layers, self.writable, *self.sources.values()))
@@ -49,8 +62,10 @@ class TreePaths:
     def opened(self, descriptors: Sequence[int]) -> Trees:
         """The same trees by their descriptors, which come in this object's own order."""
         count = len(self.layers)
-        sources = dict(zip(self.sources, descriptors[count + 1 :], strict=True))
-        return Trees(tuple(descriptors[:count]), descriptors[count], sources)
+        last = count + 1 + len(self.sources)
+        sources = dict(zip(self.sources, descriptors[count + 1 : last], strict=True))
+        holder = descriptors[last] if self.nodes else None
+        return Trees(tuple(descriptors[:count]), descriptors[count], sources, self.unfilled, self.nodes, holder)
 
 
 def open_trees(paths: Iterable[str], userns: int | None = None) -> list[int]:
@@ -65,6 +80,8 @@ def _open_tree(path: str, userns: int | None) -> int:
     try:
         flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
         tree = syscalls.open_tree(syscalls.AT_FDCWD, path, flags)
+        # A copy of a shared mount is its peer: what is mounted below it inside would be mounted on the host.
+        syscalls.mount_setattr(tree, 0, syscalls.AT_RECURSIVE, propagation=syscalls.MS_SLAVE)
     except OSError as error:
         raise ContainerStartError(f"cannot mount {path}: {error.strerror}") from error
     if userns is not None:
@@ -83,13 +100,41 @@ def assemble(trees: Trees, operations: Iterable[mounts.MountOp], cgroup_mounts: 
     unified hierarchy alone.
     """
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    devices = {name: _open_tree(f"/dev/{name}", None) for name in mounts.DEVICES}
+    usual = {name: _open_tree(f"/dev/{name}", None) for name in mounts.DEVICES}
     null = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     root = _mount_overlay(trees)
-    builder = _Builder(root, trees.sources, devices, null, cgroup_mounts)
+    for target in trees.unfilled:
+        populate.fill(trees.sources[target], root, target)
+    sources = {**trees.sources, **_nodes(trees)}
+    builder = _Builder(root, sources, usual, null, cgroup_mounts)
     for operation in operations:
         builder.carry_out(operation)
     return root
+
+
+def assemble_files(trees: Trees, binds: Iterable[mounts.BindMount], base: int | None, readonly: bool) -> int:
+    """The files alone, for who works on them from outside: the overlay, or the mount *base* in its place, and binds.
+
+    Returns a descriptor of the root, which nobody pivots to.
+    """
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    root = _mount_overlay(trees) if base is None else _mount_base(base)
+    for target in trees.unfilled:
+        populate.fill(trees.sources[target], root, target)
+    builder = _Builder(root, trees.sources, {}, -1, {})
+    for bind in binds:
+        builder.carry_out(bind)
+    if readonly:
+        syscalls.mount_setattr(root, syscalls.MOUNT_ATTR_RDONLY)
+    return root
+
+
+def _mount_base(base: int) -> int:
+    _attach(syscalls.fsmount("tmpfs", {"mode": "0755"}), os.open(_STAGING, _DIRECTORY))
+    os.chdir(_STAGING)
+    os.mkdir("root")
+    _attach(base, os.open("root", _DIRECTORY))
+    return os.open("root", _DIRECTORY)
 
 
 def _mount_overlay(trees: Trees) -> int:
@@ -111,12 +156,28 @@ def _mount_overlay(trees: Trees) -> int:
     return os.open("root", _DIRECTORY)
 
 
+def _nodes(trees: Trees) -> dict[str, int]:
+    """The devices made for the container, by target; their mount lies below the overlay, and goes with that."""
+    if trees.node_holder is None:
+        return {}
+    os.mkdir(f"{_STAGING}/nodes")
+    _attach(trees.node_holder, os.open(f"{_STAGING}/nodes", _DIRECTORY))
+    return devices.taken(trees.nodes, f"{_STAGING}/nodes")
+
+
 def _attach(mount: int, target: int) -> None:
     try:
         syscalls.move_mount(mount, target)
     finally:
         os.close(mount)
         os.close(target)
+
+
+def place_console(root: int, terminal: int) -> None:
+    """Show the command's terminal as /dev/console too, a mount over an empty file."""
+    with _closing(syscalls.openat2(root, "dev", _DIRECTORY, resolve=syscalls.RESOLVE_IN_ROOT)) as dev:
+        place = os.open("console", _NEW_FILE, 0o600, dir_fd=dev)
+    _attach(syscalls.open_tree(terminal, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH), place)
 
 
 def enter(root: int) -> None:
@@ -164,8 +225,14 @@ class _Builder:
         match operation:
             case mounts.NewFilesystem(target, fstype, attributes, options):
                 self._mount(target, fstype, attributes, dict(options))
-            case mounts.BindMount(target, source, attributes):
-                self._bind(target, source, attributes)
+            case mounts.Memory(target, attributes, options):
+                self._memory(target, attributes, dict(options))
+            case mounts.BindMount():
+                self._bind(operation)
+            case mounts.SharedMemory(target, pid, attributes):
+                memory = devices.shared_memory(pid)
+                syscalls.mount_setattr(memory, attributes)
+                _attach(memory, self._directory(target))
             case mounts.ControlGroups(target, attributes):
                 self._control_groups(target, attributes)
             case mounts.DeviceNode(target):
@@ -232,18 +299,28 @@ class _Builder:
         finally:
             os.close(descriptor)
 
-    def _bind(self, target: str, source: str, attributes: int) -> None:
+    def _bind(self, bind: mounts.BindMount) -> None:
+        source, target = bind.source, bind.target
         tree = self._sources[target] if target in self._sources else _open_tree(source, None)
-        if attributes:
-            syscalls.mount_setattr(tree, attributes, syscalls.AT_RECURSIVE)
+        propagation = 0 if bind.follows else syscalls.MS_PRIVATE
+        syscalls.mount_setattr(tree, bind.attributes, syscalls.AT_RECURSIVE, propagation=propagation)
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         place = self._made_directory(target) if is_directory else self._file(target)
-        if self._is_sealed(place):
-            os.close(place)
-            raise ContainerStartError(
-                f"cannot mount {source} on {target}: that is in /proc or /sys, or all of /dev or of the root"
-            )
+        if bind.is_kernels:
+            self._sealed.add(os.fstat(tree).st_dev)
+        else:
+            self._refuse_if_sealed(place, source, target)
         _attach(tree, place)
+
+    def _memory(self, target: str, attributes: int, options: dict[str, str | None]) -> None:
+        try:
+            with _closing(self._resolve(target)) as covered:
+                usual = {"mode": f"{stat.S_IMODE(os.fstat(covered).st_mode):o}"}
+        except FileNotFoundError:
+            usual = {}
+        place = self._made_directory(target)
+        self._refuse_if_sealed(place, "a tmpfs", target)
+        _attach(syscalls.fsmount("tmpfs", {**usual, **options}, attributes), place)
 
     def _mount(self, target: str, fstype: str, attributes: int, options: dict[str, str | None]) -> None:
         _attach(syscalls.fsmount(fstype, options, attributes), self._directory(target))
@@ -253,6 +330,13 @@ class _Builder:
             self._sealed.add(status.st_dev)
         if target == "/dev":
             self._dev = status
+
+    def _refuse_if_sealed(self, place: int, source: str, target: str) -> None:
+        if self._is_sealed(place):
+            os.close(place)
+            raise ContainerStartError(
+                f"cannot mount {source} on {target}: that is in /proc or /sys, or all of /dev or of the root"
+            )
 
     def _is_sealed(self, place: int) -> bool:
         """Whether it lies in proc or sysfs, or is /dev or the root itself, whatever name led there."""

@@ -1,6 +1,6 @@
 """A monitor's clients: what each may still read of the log, and what it sends.
 
-A client follows the log file itself, by sendfile(2) and at its own pace; answers wait until it has read the output
+A client follows the log itself, by sendfile(2) and at its own pace; answers wait until it has read the output
 that came before them. Nothing here knows the container.
 """
 
@@ -9,20 +9,25 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kernel_sandbox.runtime.frames import Decoder, Frame
 
-FROM_START = b"start"
+if TYPE_CHECKING:
+    from kernel_sandbox.runtime.log import LogWriter
+    from kernel_sandbox.runtime.streams import Input
+
+FROM_START = b"0"
 _CHUNK = 1 << 16
-_SEND_AT_ONCE = 1 << 20
 _UNKEPT_LIMIT = 1 << 22
 
 
 class Session:
     """One connection.
 
-    *owns_container*: when the client goes away before the container has ended, the container ends too.
-    ``events`` is what the monitor's epoll waits for on it.
+    *owns_container*: when the client goes away before the container has ended, the container ends too. ``input`` is
+    that of a process of the client's own (``EXECUTE``), else what it sends is for the first process.
+    ``events`` is what the monitor's epoll waits for on it, ``offset`` how far it has read the log, if it follows that.
     """
 
     def __init__(self, connection: socket.socket, owns_container: bool = False) -> None:
@@ -31,9 +36,10 @@ class Session:
         self.owns_container = owns_container
         self.hang_up_when_sent = False
         self.events = 0
+        self.input: Input | None = None
         self._decoder = Decoder()
         self._answers = bytearray()
-        self._offset: int | None = None
+        self.offset: int | None = None
 
     def fileno(self) -> int:
         """The connection's descriptor."""
@@ -45,15 +51,20 @@ class Session:
 
     def follow(self, offset: int) -> None:
         """Send the log from *offset* on, and all that is appended."""
-        self._offset = offset
+        self.offset = offset
 
     def send(self, frame: Frame) -> None:
         """Queue an answer."""
         self._answers += frame.encode()
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that are queued beside the log."""
+        return len(self._answers)
+
     def send_unkept(self, frame: Frame) -> None:
         """Pass output on that the log could not take, unless the client is far behind."""
-        if self._offset is not None and len(self._answers) < _UNKEPT_LIMIT:
+        if self.offset is not None and len(self._answers) < _UNKEPT_LIMIT:
             self.send(frame)
 
     def receive(self) -> Iterator[Frame]:
@@ -66,13 +77,11 @@ class Session:
             raise EOFError
         yield from self._decoder.feed(data)
 
-    def pump(self, log: int, log_size: int) -> bool:
-        """Send as much as the client takes; True while something is left. A log that was cut short is passed over."""
+    def pump(self, log: LogWriter) -> bool:
+        """Send as much as the client takes; True while something is left."""
         try:
-            while self._offset is not None and self._offset < log_size:
-                count = min(_SEND_AT_ONCE, log_size - self._offset)
-                sent = os.sendfile(self._socket.fileno(), log, self._offset, count)
-                self._offset = self._offset + sent if sent else log_size
+            while self.offset is not None and self.offset < log.end:
+                self.offset = log.send(self._socket.fileno(), self.offset)
             while self._answers:
                 del self._answers[: self._socket.send(self._answers)]
         except BlockingIOError:

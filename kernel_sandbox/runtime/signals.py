@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable, Iterable
 
 from kernel_sandbox.linux import syscalls
 
@@ -34,6 +35,28 @@ def _send_from_inside(pid: int, pidfd: int, number: int) -> None:
     os.waitpid(helper, 0)
 
 
+def send_to_all(pids: Iterable[int], number: int, belongs: Callable[[int], bool]) -> None:
+    """Send a signal to those processes that *belong*, which is asked once each is held: its number may be another's.
+
+    Those that have ended need none. The calling process must have one thread only.
+    """
+    for pid in pids:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if belongs(pid):
+                send_signal(pid, pidfd, number)
+        finally:
+            os.close(pidfd)
+
+
+def session_of(pid: int) -> int:
+    """The leader of a process's session (proc_pid_stat(5), field 6); 0 where there is no such process."""
+    return _field(pid, 6)
+
+
 def wait_for_end(pidfd: int, seconds: float = 10.0) -> None:
     """Until the process, which need not be ours, has ended."""
     poll = select.poll()
@@ -42,9 +65,13 @@ def wait_for_end(pidfd: int, seconds: float = 10.0) -> None:
 
 
 def start_time(pid: int) -> int:
-    """When the process started, in clock ticks since boot; 0 where there is none (proc_pid_stat(5))."""
+    """When the process started, in clock ticks since boot; 0 where there is none (proc_pid_stat(5), field 22)."""
+    return _field(pid, 22)
+
+
+def _field(pid: int, number: int) -> int:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            return int(file.read().rpartition(b")")[2].split()[number - 3])
     except (FileNotFoundError, ProcessLookupError):
         return 0

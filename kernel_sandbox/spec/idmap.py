@@ -57,6 +57,11 @@ def _granted(names: tuple[str, ...], subid: str) -> list[tuple[int, int]]:
     return granted
 
 
+def parse(document: str) -> IdMap:
+    """The mappings in the text of ``/proc/PID/uid_map``."""
+    return tuple(IdMapping(*map(int, line.split())) for line in document.splitlines())
+
+
 def document(mappings: IdMap) -> str:
     """The text that is written to ``/proc/PID/uid_map``."""
     return "".join(f"{each.container_id} {each.host_id} {each.size}\n" for each in mappings)

@@ -6,14 +6,27 @@ container's root and is resolved beneath it when the plan is carried out; nothin
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from kernel_sandbox.spec.runtime import Spec
 
-RDONLY, NOSUID, NODEV, NOEXEC, STRICTATIME = 0x1, 0x2, 0x4, 0x8, 0x20
-_ATTRIBUTES = {"ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC, "strictatime": STRICTATIME}
-_IGNORED = {"rw", "bind", "rbind", "private", "rprivate", "relatime"}
+RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 0x1, 0x2, 0x4, 0x8, 0x10, 0x20, 0x80
+_ATTRIBUTES = {
+    "ro": RDONLY, "nosuid": NOSUID, "nodev": NODEV, "noexec": NOEXEC, "noatime": NOATIME,
+    "strictatime": STRICTATIME, "nodiratime": NODIRATIME,
+}  # fmt: skip
 _BINDS = {"bind", "rbind"}
+_PROPAGATIONS = {"private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"}
+_FOLLOWING = {"slave", "rslave", "shared", "rshared"}
+_IGNORED = _BINDS | _PROPAGATIONS | {
+    "rw", "suid", "dev", "exec", "atime", "diratime", "relatime", "norelatime", "nostrictatime", "sync", "async",
+    "dirsync", "mand", "nomand", "loud", "silent", "remount", "iversion", "noiversion", "defaults",
+}  # fmt: skip
+_KERNELS_TYPES = {"proc", "sysfs", "cgroup"}
+_SHARED_MEMORY = re.compile(r"/proc/([0-9]+)/root/dev/shm")
+_KERNELS_OWN = {"/dev", "/dev/shm"}
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEV_LINKS = (
@@ -35,11 +48,34 @@ class NewFilesystem(msgspec.Struct, frozen=True):
     options: tuple[tuple[str, str | None], ...]
 
 
+class Memory(msgspec.Struct, frozen=True):
+    """A user's tmpfs, in a place as an image names it. It has the mode of what it covers, unless that is an option."""
+
+    target: str
+    attributes: int
+    options: tuple[tuple[str, str | None], ...]
+
+
 class BindMount(msgspec.Struct, frozen=True):
-    """A host file or directory, with the mounts below it; made where the target is missing."""
+    """A host file or directory, with the mounts below it; made where the target is missing.
+
+    Where it ``follows``, what is mounted on the host later is seen, too (mount_namespaces(7), MS_SLAVE). Nothing that
+    the container mounts is ever seen outside. ``is_kernels``: the host's own proc, sysfs or control groups, which take
+    the place of the container's.
+    """
 
     target: str
     source: str
+    attributes: int
+    follows: bool = False
+    is_kernels: bool = False
+
+
+class SharedMemory(msgspec.Struct, frozen=True):
+    """What another container, whose first process is *pid*, has at /dev/shm."""
+
+    target: str
+    pid: int
     attributes: int
 
 
@@ -91,7 +127,17 @@ class Protect(msgspec.Struct, frozen=True):
 
 
 MountOp = (
-    NewFilesystem | BindMount | ControlGroups | DeviceNode | SymbolicLink | Directory | KernelParameter | Mask | Protect
+    NewFilesystem
+    | Memory
+    | BindMount
+    | SharedMemory
+    | ControlGroups
+    | DeviceNode
+    | SymbolicLink
+    | Directory
+    | KernelParameter
+    | Mask
+    | Protect
 )
 
 
@@ -100,10 +146,16 @@ def plan(spec: Spec) -> tuple[MountOp, ...]:
     operations: list[MountOp] = []
     for mount in spec.mounts:
         attributes = sum(_ATTRIBUTES.get(option, 0) for option in mount.options)
-        if _BINDS & set(mount.options):
-            operations.append(BindMount(mount.destination, mount.source, attributes))
+        if mount.type == "tmpfs" and (donor := _SHARED_MEMORY.fullmatch(mount.source)):
+            operations.append(SharedMemory(mount.destination, int(donor[1]), attributes))
+        elif _BINDS & set(mount.options):
+            follows = not _FOLLOWING.isdisjoint(mount.options)
+            is_kernels = mount.type in _KERNELS_TYPES
+            operations.append(BindMount(mount.destination, mount.source, attributes, follows, is_kernels))
         elif mount.type == "cgroup":
             operations.append(ControlGroups(mount.destination, attributes))
+        elif mount.type == "tmpfs" and mount.destination not in _KERNELS_OWN:
+            operations.append(Memory(mount.destination, attributes, _filesystem_options(mount.options)))
         else:
             options = _filesystem_options(mount.options)
             operations.append(NewFilesystem(mount.destination, mount.type, attributes, options))

@@ -1,14 +1,12 @@
 """What a user asks of a container: the values behind Docker's ``create`` and ``run`` flags.
 
 Front ends make a ``ContainerOptions``; the engine stores it with the container and turns it into a bundle at each
-start (``spec.bundle``). Reading flags' text is here, reading the command line is not.
+start (``spec.bundle``). Reading the text of flags is ``spec.flags``'s, ``spec.mount_flags``'s and their like.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
-import signal
 from enum import StrEnum
 
 import msgspec
@@ -16,9 +14,10 @@ import msgspec
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.seccomp import Profile
-from kernel_sandbox.spec.units import is_number
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+HOST = "host"
+CONTAINER = "container:"
 
 
 class Network(StrEnum):
@@ -29,22 +28,25 @@ class Network(StrEnum):
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """``-v source:target[:ro]``: a host directory or file, seen at *target* inside.
+    """``-v source:target[:mode]``: a host directory or file, seen at *target* inside.
 
-    ``as_mount``: asked for with ``--mount``, which does not make a missing source.
+    ``as_mount``: asked for with ``--mount``, which does not make a missing source. ``mode`` are the words that were
+    written; ``propagation`` is one of mount_namespaces(7), empty for ``rprivate``.
     """
 
     source: str
     target: str
     readonly: bool = False
     as_mount: bool = False
+    mode: str = ""
+    propagation: str = ""
 
 
 class VolumeMount(msgspec.Struct, frozen=True):
     """``-v [name:]target``: a volume of the store's, seen at *target* inside.
 
     An empty ``name`` asks for a volume of its own, which is named when the container is made (``anonymous``). Where
-    ``copies``, an empty volume gets what the image has at *target*.
+    ``copies``, an empty volume gets what the image has at *target*. ``labels`` are for a volume made on the way.
     """
 
     name: str
@@ -53,6 +55,8 @@ class VolumeMount(msgspec.Struct, frozen=True):
     anonymous: bool = False
     copies: bool = True
     as_mount: bool = False
+    mode: str = ""
+    labels: dict[str, str] = {}
 
 
 class Tmpfs(msgspec.Struct, frozen=True):
@@ -87,13 +91,26 @@ class RestartPolicy(msgspec.Struct, frozen=True):
 
 
 class Sharing(msgspec.Struct, frozen=True):
-    """Which namespaces are not the container's own: each is ``""`` (private), ``host`` or ``container:ID``."""
+    """Which namespaces are not the container's own: each is ``""`` (private), ``host`` or ``container:ID``.
+
+    ``ipc`` is also ``shareable`` (its own, and others may join it) or ``none`` (its own, without /dev/shm);
+    ``network`` is never ``host``, which ``ContainerOptions.network`` says.
+    """
 
     user: str = ""
     pid: str = ""
     ipc: str = ""
     uts: str = ""
     cgroup: str = ""
+    network: str = ""
+
+    def of_containers(self) -> dict[str, str]:
+        """The namespaces that are another container's, by the type that the runtime specification gives them."""
+        return {
+            type_: shared.removeprefix(CONTAINER)
+            for type_, shared in msgspec.structs.asdict(self).items()
+            if shared.startswith(CONTAINER)
+        }
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,8 +138,11 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``entrypoint`` is None for the image's own and an empty tuple for none. ``seccomp`` is None for the default profile.
     ``oom_score_adj`` is None for the caller's. ``stop_timeout`` is in seconds; ``shm_size``, ``storage_size`` and
-    ``log_max_size`` in bytes, None for the default, no quota, no rotation. ``health`` is None for the image's own
-    check, whose test ``NONE`` means none. ``attach`` names the streams that ``run`` shows, empty for all.
+    ``log_max_size`` in bytes, None for the default, no quota, no rotation. ``log_options`` are those that were written,
+    the two limits among them. ``health`` is None for the image's own check, whose test ``NONE`` means none. ``attach``
+    names the streams that ``run`` shows, empty for all. ``security_options`` are those without a meaning on this
+    machine, for Docker's other security modules. ``systempaths_unconfined``: nothing of /proc and /sys is masked or
+    read-only.
     """
 
     image: str
@@ -162,9 +182,13 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     no_new_privileges: bool = False
     seccomp: Profile | None = None
     seccomp_unconfined: bool = False
+    systempaths_unconfined: bool = False
+    security_options: tuple[str, ...] = ()
     stop_signal: str = ""
     stop_timeout: int | None = None
     health: Healthcheck | None = None
+    log_driver: str = "json-file"
+    log_options: dict[str, str] = {}
     log_max_size: int | None = None
     log_max_files: int = 1
     storage_size: int | None = None
@@ -183,52 +207,3 @@ def checked_hostname(name: str) -> str:
     if len(name.encode()) > 64 or not name.isprintable():
         raise UsageError(f"invalid hostname format: {name}")
     return name
-
-
-def parse_network(text: str) -> Network:
-    """``--network``'s value. Raises UsageError."""
-    try:
-        return Network(text)
-    except ValueError:
-        raise UsageError(f"network {text} not found: use --network none or --network host") from None
-
-
-def parse_bind(text: str) -> Bind:
-    """``-v``'s value, ``/host:/container[:ro|rw]``. Raises UsageError."""
-    source, _, rest = text.partition(":")
-    target, _, mode = rest.partition(":")
-    if not target or mode not in ("", "ro", "rw"):
-        raise UsageError(f"invalid volume specification: '{text}': write /host/path:/container/path[:ro]")
-    if not source.startswith("/"):
-        raise UsageError(f"invalid volume specification: '{text}': the host path must be absolute")
-    target = posixpath.normpath(target).replace("//", "/")
-    if not target.startswith("/") or target == "/":
-        raise UsageError(f"invalid volume specification: '{text}': the container path must be absolute and not '/'")
-    return Bind(source, target, mode == "ro")
-
-
-def parse_signal(text: str) -> int:
-    """A signal by name, with or without SIG, or by number (signal(7)). Raises UsageError."""
-    name = "SIG" + text.upper().removeprefix("SIG")
-    number = int(text) if is_number(text) else int(signal.Signals.__members__.get(name, 0))
-    if not 0 < number < signal.NSIG:
-        raise UsageError(f"Invalid signal: {text}")
-    return number
-
-
-def parse_label(text: str) -> tuple[str, str]:
-    """``-l``'s value, ``key[=value]``. Raises UsageError."""
-    key, _, value = text.partition("=")
-    if not key.strip():
-        raise UsageError(f"invalid label format: '{text}': write key=value")
-    return key, value
-
-
-def parse_env(text: str, own: dict[str, str]) -> str | None:
-    """``-e``'s value: ``NAME=value``, or ``NAME`` taken from *own* (None where it is not set there)."""
-    name, equals, _ = text.partition("=")
-    if not name:
-        raise UsageError(f"invalid environment variable: {text}")
-    if equals:
-        return text
-    return f"{name}={own[name]}" if name in own else None

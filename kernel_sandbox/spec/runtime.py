@@ -36,7 +36,22 @@ class Capabilities(Document, frozen=True):
     ambient: tuple[str, ...] = ()
 
 
-class Process(msgspec.Struct, frozen=True, rename="camel"):
+class Rlimit(Document, frozen=True):
+    """config.md, POSIX process: a limit of setrlimit(2), ``type`` as RLIMIT_NOFILE."""
+
+    type: str
+    hard: int
+    soft: int
+
+
+class ConsoleSize(Document, frozen=True):
+    """config.md, Process: the terminal's size in characters."""
+
+    height: int
+    width: int
+
+
+class Process(Document, frozen=True):
     """config.md, Process."""
 
     user: User
@@ -45,7 +60,10 @@ class Process(msgspec.Struct, frozen=True, rename="camel"):
     cwd: str
     capabilities: Capabilities
     terminal: bool = False
+    console_size: ConsoleSize | None = None
     no_new_privileges: bool = False
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int | None = None
 
 
 class Root(Document, frozen=True):
@@ -75,7 +93,24 @@ class Memory(Document, frozen=True):
     """config-linux.md, Memory: bytes; ``swap`` is memory and swap together, -1 for no limit."""
 
     limit: int | None = None
+    reservation: int | None = None
     swap: int | None = None
+
+
+class Cpu(Document, frozen=True):
+    """config-linux.md, CPU: ``quota`` microseconds of processor time in each ``period``; lists as ``0-2,4``."""
+
+    shares: int | None = None
+    quota: int | None = None
+    period: int | None = None
+    cpus: str = ""
+    mems: str = ""
+
+
+class BlockIO(Document, frozen=True):
+    """config-linux.md, Block IO: the share among containers, 10 to 1000."""
+
+    weight: int
 
 
 class Pids(Document, frozen=True):
@@ -88,10 +123,12 @@ class Resources(Document, frozen=True):
     """config-linux.md, Control groups: the limits asked for; None where none was."""
 
     memory: Memory | None = None
+    cpu: Cpu | None = None
     pids: Pids | None = None
+    block_io: BlockIO | None = msgspec.field(default=None, name="blockIO")
 
     def __bool__(self) -> bool:
-        return self.memory is not None or self.pids is not None
+        return any(each is not None for each in msgspec.structs.astuple(self))
 
 
 class Linux(Document, frozen=True):
@@ -121,6 +158,7 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     hostname: str
     mounts: tuple[Mount, ...]
     linux: Linux
+    domainname: str = ""
     annotations: dict[str, str] = {}
 
 

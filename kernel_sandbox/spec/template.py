@@ -9,7 +9,7 @@ What a template means is here, after the documentation of Go's package text/temp
 known here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ from kernel_sandbox.spec.template_syntax import (
 )
 from kernel_sandbox.spec.template_values import (
     FUNCTIONS,
+    NIL,
     NO_VALUE,
     NoValue,
     go_type,
@@ -41,6 +42,7 @@ from kernel_sandbox.spec.template_values import (
 
 __all__ = ["Template", "TemplateError", "compile"]
 
+_NONE: Mapping[str, Callable[[str], object]] = {}
 _MAX_OUTPUT = 64 << 20  # characters: a template of nested ranges can ask for more than any memory holds
 
 
@@ -59,13 +61,16 @@ class Template:
     text: str
     statements: Statements
 
-    def render(self, value: object, strict: bool = False) -> str:
+    def render(
+        self, value: object, strict: bool = False, methods: Mapping[str, Callable[[str], object]] = _NONE
+    ) -> str:
         """The template filled in; ``value`` is its dot: mappings, sequences, scalars and msgspec structs.
 
-        A map without the key asked for gives ``<no value>``, or an error if ``strict`` (Go's missingkey=error);
-        a struct without the field is always an error. Raises TemplateError when the template does not fit.
+        ``methods`` are what can be called with a string on that dot: ``{{.Label "key"}}``. A map without the key asked
+        for gives ``<no value>``, or an error if ``strict`` (Go's missingkey=error); a struct without the field is
+        always an error. Raises TemplateError when the template does not fit.
         """
-        run = _Run(self.text, value, strict)
+        run = _Run(self.text, value, strict, methods)
         try:
             run.write(self.statements, value)
         except RecursionError as error:
@@ -76,9 +81,11 @@ class Template:
 class _Run:
     """One execution: what was written, and the variables in scope, innermost last."""
 
-    def __init__(self, text: str, root: object, strict: bool) -> None:
+    def __init__(self, text: str, root: object, strict: bool, methods: Mapping[str, Callable[[str], object]]) -> None:
         self.text = text
+        self.root = root
         self.strict = strict
+        self.methods = methods
         self.variables = [("$", root)]
         self.output: list[str] = []
         self.length = 0
@@ -159,13 +166,23 @@ class _Run:
         if isinstance(first, Function):
             return self.call(command, first.source, operands, dot, final)
         if isinstance(first, Fields) and (operands or final):
-            message = f"{first.names[-1]} has arguments but cannot be invoked as function"
-            raise self.error(first, message)
+            return self.invoke(first, operands, dot, final)
         if operands or final:
             raise self.error(first, f"can't give argument to non-function {first.source}")
         if first.source == "nil":
             raise self.error(first, "nil is not a command")
         return self.evaluate(first, dot)
+
+    def invoke(self, method: Fields, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
+        name = method.names[-1]
+        if name not in self.methods or len(method.names) > 1 or self.evaluate(method.base, dot) is not self.root:
+            raise self.error(method, f"{name} has arguments but cannot be invoked as function")
+        values = [*(self.evaluate(operand, dot) for operand in operands), *final]
+        if len(values) != 1:
+            raise self.error(method, f"wrong number of args for {name}: want 1 got {len(values)}")
+        if not isinstance(values[0], str):
+            raise self.error(method, f"wrong type for value; expected string; got {go_type(values[0])}")
+        return self.methods[name](values[0])
 
     def evaluate(self, node: Node, dot: object) -> object:
         if isinstance(node, Literal):
@@ -181,7 +198,9 @@ class _Run:
         return self.call(node, node.source, [], dot, ())
 
     def fields(self, node: Fields, value: object) -> object:
-        for name in node.names:
+        for place, name in enumerate(node.names):
+            if value is NIL:
+                raise self.error(node, f'map has no entry for key "{node.names[place - 1]}"')
             value = self.field(node, value, name)
         return value
 
@@ -195,9 +214,17 @@ class _Run:
                 raise self.error(node, f'map has no entry for key "{name}"')
             return value.get(name, NO_VALUE)
         fields = struct_fields(value) if isinstance(value, msgspec.Struct) else {}
+        name = self.names_in_go(fields).get(name, name) if name not in fields else name
+        if name not in fields and self.strict:
+            raise self.error(node, f'map has no entry for key "{name}"')
         if name not in fields:
             raise self.error(node, f"can't evaluate field {name} in type {go_type(value)}")
         return fields[name]
+
+    @staticmethod
+    def names_in_go(fields: Mapping[str, object]) -> Mapping[str, str]:
+        """What Docker's API writes in lower case has other names in its programs: ``ID`` for ``id`` or ``Id``."""
+        return {"ID" if name in ("id", "Id") else name[:1].upper() + name[1:]: name for name in fields}
 
     def call(self, node: Node, name: str, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
         function = FUNCTIONS[name]
@@ -209,7 +236,7 @@ class _Run:
             return self.shortcut(name, operands, dot, final)
         values = [*(self.evaluate(operand, dot) for operand in operands), *final]
         try:
-            return function.call(*(None if isinstance(value, NoValue) else value for value in values))
+            return function.call(*(_seen(value, name) for value in values))
         except (ValueError, TypeError, OverflowError) as error:
             raise self.error(node, f"error calling {name}: {error}") from error
 
@@ -227,3 +254,10 @@ class _Run:
         column = node.at - (self.text.rfind("\n", 0, node.at) + 1)
         place = f':{line}:{column}: executing "" at <{node.source}>'
         return TemplateError(f"{place}: {message}")
+
+
+def _seen(value: object, function: str) -> object:
+    """What a function sees of a value: of an empty one nothing but its type, which JSON has not."""
+    if not isinstance(value, NoValue):
+        return value
+    return None if function == "json" else value.seen

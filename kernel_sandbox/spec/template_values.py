@@ -5,21 +5,32 @@ tuple its slice, a ``msgspec.Struct`` its struct (fields by their encoded names)
 ``ValueError`` with Go's words; `kernel_sandbox.spec.template` adds where it happened.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 
 
 class NoValue:
-    """What a map holds under a key it does not have; functions see it as nil."""
+    """What a map holds under a key it does not have, or one of Go's typed nils: false, empty, and ``null`` in JSON.
+
+    ``seen`` is what functions see of it.
+    """
+
+    def __init__(self, text: str, seen: object = None) -> None:
+        self._text = text
+        self.seen = seen
 
     def __str__(self) -> str:
-        return "<no value>"
+        return self._text
 
 
-NO_VALUE = NoValue()
+NO_VALUE = NoValue("<no value>")
+NIL = NoValue("<nil>")
+_NIL_SLICE = NoValue("[]", ())
+_NIL_MAP = NoValue("map[]", {})
 
 
 def go_type(value: object) -> str:
@@ -34,13 +45,30 @@ def go_type(value: object) -> str:
 
 def truth(value: object) -> bool:
     """False for false, 0, nil and what is empty; every struct is true."""
-    return True if isinstance(value, msgspec.Struct) else value is not NO_VALUE and bool(value)
+    return True if isinstance(value, msgspec.Struct) else not isinstance(value, NoValue) and bool(value)
 
 
 def struct_fields(value: msgspec.Struct) -> dict[str, Any]:
-    """A struct's values by the names its JSON has."""
+    """A struct's values by the names its JSON has; what it leaves empty, or out, is nil of its type."""
     names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-    return {encoded: getattr(value, attribute) for encoded, attribute in names}
+    fields = {encoded: getattr(value, attribute) for encoded, attribute in names}
+    if any(each is None or each is msgspec.UNSET for each in fields.values()):
+        nils = _nils(type(value))
+        return {name: nils[name] if each is None or each is msgspec.UNSET else each for name, each in fields.items()}
+    return fields
+
+
+@functools.cache
+def _nils(struct: type[msgspec.Struct]) -> dict[str, NoValue]:
+    """What nil is in each field of a struct."""
+    return {each.encode_name: _nil(each.type) for each in msgspec.structs.fields(struct)}
+
+
+def _nil(type_: object) -> NoValue:
+    origins = {get_origin(each) for each in get_args(type_)}
+    if tuple in origins:
+        return _NIL_SLICE
+    return _NIL_MAP if Mapping in origins or dict in origins else NIL
 
 
 def sorted_items(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -308,7 +336,7 @@ def _less(first: Any, second: Any) -> bool:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value, order="deterministic").decode()
+    return msgspec.json.encode(value, order="deterministic", enc_hook=str).decode()
 
 
 def _title(text: object) -> str:

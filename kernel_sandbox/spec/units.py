@@ -8,6 +8,7 @@ import re
 from kernel_sandbox.errors import UsageError
 
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])i?)?b?", re.IGNORECASE)
 _BINARY_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX_SIZE = 2**63 - 1
@@ -34,6 +35,21 @@ def human_size(size: float, precision: int = 3) -> str:
         size /= 1000
         unit += 1
     return f"{size:.{precision}g}{_DECIMAL_UNITS[unit]}"
+
+
+def binary_size(size: float) -> str:
+    """``size`` bytes in binary units, as Docker shows memory: ``23.54GiB``."""
+    unit = 0
+    while size >= 1024 and unit < len(_BINARY_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.4g}{_BINARY_UNITS[unit]}"
+
+
+def exact_size(size: int) -> str:
+    """The shortest text that ``parse_bytes`` reads as ``size``: ``1g``, ``1536m``, ``1000``."""
+    power = next((power for power in range(5, 0, -1) if size and size % 1024**power == 0), 0)
+    return f"{size // 1024**power}{' kmgtp'[power].strip()}"
 
 
 def human_duration(seconds: float) -> str:

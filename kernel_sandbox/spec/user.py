@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from kernel_sandbox.errors import UsageError
@@ -13,13 +15,15 @@ _LAST_ID = 2**31 - 1
 class Identity(msgspec.Struct, frozen=True):
     """Numeric ids inside the container, and the home directory that passwd(5) gives.
 
-    The additional groups hold the primary one too, so that a program cannot shed what a file denies to it.
+    The additional groups hold the primary one too, so that a program cannot shed what a file denies to it. Those of
+    ``--group-add`` are ``added_gids`` besides.
     """
 
     uid: int
     gid: int
     additional_gids: tuple[int, ...]
     home: str
+    added_gids: tuple[int, ...] = ()
 
 
 class _Account(msgspec.Struct, frozen=True):
@@ -29,8 +33,10 @@ class _Account(msgspec.Struct, frozen=True):
     home: str
 
 
-def identify(user: str, passwd: str, group: str) -> Identity:
+def identify(user: str, passwd: str, group: str, added: Iterable[str] = ()) -> Identity:
     """The identity that *user* (``name|uid[:group|gid]``, empty for root) has in these two files.
+
+    It belongs to the *added* groups, too, given by name or number.
 
     A number need not be listed: its group is then root's and its home ``/``. Raises UsageError for a name that
     is not listed and for a number out of range.
@@ -39,7 +45,8 @@ def identify(user: str, passwd: str, group: str) -> Identity:
     account = _account(wanted_user or "0", passwd)
     gid = _group_id(wanted_group, group) if colon and wanted_group else account.gid
     others = () if colon and wanted_group else _memberships(account.name, group)
-    return Identity(account.uid, gid, tuple(dict.fromkeys((gid, *others))), account.home)
+    added_gids = tuple(_group_id(name, group, "Unable") for name in added)
+    return Identity(account.uid, gid, tuple(dict.fromkeys((gid, *others, *added_gids))), account.home, added_gids)
 
 
 def _account(wanted: str, passwd: str) -> _Account:
@@ -61,12 +68,12 @@ def _passwd_entry(line: str) -> _Account | None:
     return _Account(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/")
 
 
-def _group_id(wanted: str, group: str) -> int:
+def _group_id(wanted: str, group: str, unable: str = "unable") -> int:
     for name, gid, _ in _groups(group):
         if name == wanted:
             return gid
     if not _is_id(wanted):
-        raise UsageError(f"unable to find group {wanted}: no matching entries in group file")
+        raise UsageError(f"{unable} to find group {wanted}: no matching entries in group file")
     return _checked(wanted)
 
 
@@ -86,5 +93,5 @@ def _is_id(text: str) -> bool:
 
 def _checked(number: str) -> int:
     if not 0 <= int(number) <= _LAST_ID:
-        raise UsageError(f"uids and gids must be in range 0-{_LAST_ID}, not {number}")
+        raise UsageError(f"uids and gids must be in range 0-{_LAST_ID}")
     return int(number)

@@ -1,14 +1,15 @@
-"""Directories in overlayfs form to a layer's archive.
+"""Directories to archives: those in overlayfs form to a layer's, any other to a plain one.
 
 Follows image-spec layer.md, the reverse of ``unpack``: whiteouts become ``.wh.NAME``, an opaque directory holds
 ``.wh..wh..opq``, and what ``unpack`` remembered in attributes is written as what it stands for. Names are sorted,
-so that the same tree gives the same bytes.
+so that the same tree gives the same bytes. A plain archive has no whiteouts: every name is one.
 
 A running container may change the tree meanwhile: symbolic links are never followed, a file that vanishes is left
 out, and one that changes its size is cut or filled to the size its header says. What does not belong here:
 compression, digests, mounts.
 """
 
+import enum
 import errno
 import os
 import stat
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.storage import ownership as owners
+from kernel_sandbox.storage import sparse
 from kernel_sandbox.storage.overlay import (
     CAPABILITY_XATTR,
     NODE_XATTR,
@@ -57,7 +59,7 @@ def pack_diff(upper: Path, out: Sink, ownership: Ownership, exclude: frozenset[b
     so that an unchanged container gives an archive of none. Errors of writing are those of ``out``.
     """
     with opened(upper) as root:
-        _Packer((root,), out, ownership, exclude, diff=True).run()
+        _Packer((root,), out, ownership, exclude, _Form.DIFF).run()
 
 
 def pack_rootfs(layers: Sequence[Path], out: Sink, ownership: Ownership) -> None:
@@ -67,7 +69,31 @@ def pack_rootfs(layers: Sequence[Path], out: Sink, ownership: Ownership) -> None
     """
     with ExitStack() as stack:
         roots = tuple(stack.enter_context(opened(layer)) for layer in layers)
-        _Packer(roots, out, ownership, frozenset(), diff=False).run()
+        _Packer(roots, out, ownership, frozenset(), _Form.MERGED).run()
+
+
+def pack_tree(top: int, name: bytes, out: Sink, ownership: Ownership, keeps_holes: bool = False) -> None:
+    """Write what the descriptor ``top`` (O_PATH will do) stands for, under ``name``, with all that is in it.
+
+    ``name`` may be ``.`` or ``/`` for a directory. Where it ``keeps_holes``, holes of files stay holes, in GNU tar's
+    way. A socket and, inside a directory, what vanishes meanwhile are left out. Errors of writing are those of ``out``.
+    """
+    if not stat.S_ISDIR(os.fstat(top).st_mode):
+        _Packer((), out, ownership, frozenset(), _Form.PLAIN, keeps_holes=keeps_holes).run_single(top, name)
+        return
+    root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=top)
+    try:
+        _Packer((root,), out, ownership, frozenset(), _Form.PLAIN, name.rstrip(b"/") + b"/", keeps_holes).run()
+    finally:
+        os.close(root)
+
+
+class _Form(enum.Enum):
+    """What is written: one layer with its whiteouts, several merged, or a tree that knows no whiteouts."""
+
+    DIFF = enum.auto()
+    MERGED = enum.auto()
+    PLAIN = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +108,43 @@ class _Packer:
     """One walk over the merged layers; each directory is opened anew from its layer's root descriptor."""
 
     def __init__(
-        self, roots: tuple[int, ...], out: Sink, ownership: Ownership, exclude: frozenset[bytes], diff: bool
+        self,
+        roots: tuple[int, ...],
+        out: Sink,
+        ownership: Ownership,
+        exclude: frozenset[bytes],
+        form: _Form,
+        prefix: bytes = b"",
+        keeps_holes: bool = False,
     ) -> None:
         self._roots = roots
         self._out = out
         self._single = ownership is Ownership.SINGLE
         self._exclude = exclude
-        self._diff = diff
+        self._form = form
+        self._prefix = prefix
+        self._keeps_holes = keeps_holes
         self._linked: dict[tuple[int, int, int], bytes] = {}  # layer, device, inode: the name first written
 
     def run(self) -> None:
         pending = [_Directory(b"", tuple(range(len(self._roots))))]
         while pending:
             pending += reversed(self._directory(pending.pop()))
+        self._out.write(END)
+
+    def run_single(self, top: int, name: bytes) -> None:
+        """Write what is no directory: an archive of one entry, of none for a socket."""
+        status = os.fstat(top)
+        path = b"/proc/self/fd/%d" % top
+        if stat.S_ISREG(status.st_mode):
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                self._content(fd, status, name)
+            finally:
+                os.close(fd)
+        elif not stat.S_ISSOCK(status.st_mode):
+            link = os.readlink(b"", dir_fd=top) if stat.S_ISLNK(status.st_mode) else b""
+            self._out.write(header(self._entry(name, status, _xattrs(path, follow=True), link)))
         self._out.write(END)
 
     def _directory(self, directory: _Directory) -> list[_Directory]:
@@ -110,10 +160,10 @@ class _Packer:
             if not parts:
                 return []
             top = next(iter(parts.values()))
-            if directory.path:
-                status = os.fstat(top)
-                self._out.write(header(self._entry(directory.path + b"/", status, _xattrs(top))))
-            if self._diff and is_opaque(top):
+            if directory.path or self._prefix:
+                name = self._prefix + directory.path + (b"/" if directory.path else b"")
+                self._out.write(header(self._entry(name, os.fstat(top), _xattrs(top))))
+            if self._form is _Form.DIFF and is_opaque(top):
                 self._write_whiteout(directory.path, OPAQUE)
             return self._files(directory.path, parts)
 
@@ -122,19 +172,23 @@ class _Packer:
         for name, found in sorted(_listing(parts).items()):
             full = path + b"/" + name if path else name
             layer, kind = found[0]
-            if full in self._exclude or name.startswith(WHITEOUT):  # a name image-spec keeps for itself
+            if full in self._exclude or self._is_reserved(name):
                 continue
             if kind is Kind.DIRECTORY:
                 directories.append(_Directory(full, _merged(found)))
                 continue
             with unless_gone():
                 status = os.lstat(name, dir_fd=parts[layer])
-                if is_whiteout(status):
-                    if self._diff:
+                if is_whiteout(status) and self._form is not _Form.PLAIN:
+                    if self._form is _Form.DIFF:
                         self._write_whiteout(path, WHITEOUT + name)
                 elif not stat.S_ISSOCK(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                    self._file(layer, parts[layer], name, full, status)
+                    self._file(layer, parts[layer], name, self._prefix + full, status)
         return directories
+
+    def _is_reserved(self, name: bytes) -> bool:
+        """Whether image-spec keeps the name for itself."""
+        return self._form is not _Form.PLAIN and name.startswith(WHITEOUT)
 
     def _write_whiteout(self, path: bytes, name: bytes) -> None:
         self._out.write(header(Entry(path + b"/" + name if path else name, Kind.FILE, mode=0)))
@@ -162,21 +216,35 @@ class _Packer:
 
     def _regular(self, parent: int, name: bytes, full: bytes) -> None:
         with _opened_file(parent, name) as (fd, status):
-            entry = self._entry(full, status, _xattrs(fd))
-            if entry.size <= CHUNK:
-                content = os.read(fd, entry.size) if entry.size else b""
-                filling = entry.size - len(content)
-                self._out.write(b"".join((header(entry), content, bytes(filling + -entry.size % BLOCK))))
-                return
-            self._out.write(header(entry))
-            left = entry.size
-            while left and (content := os.read(fd, min(left, CHUNK))):
-                self._out.write(content)
-                left -= len(content)
+            self._content(fd, status, full)
+
+    def _content(self, fd: int, status: os.stat_result, full: bytes) -> None:
+        entry = self._entry(full, status, _xattrs(fd))
+        if entry.kind is Kind.FILE and self._keeps_holes and status.st_blocks * 512 < entry.size:
+            segments = sparse.segments(fd, entry.size)
+            self._out.write(sparse.header(entry, segments))
+            for offset, length in segments:
+                os.lseek(fd, offset, os.SEEK_SET)
+                self._copy(fd, length)
+            self._out.write(bytes(-sum(length for _, length in segments) % BLOCK))
+            return
+        if entry.size <= CHUNK:
+            content = os.read(fd, entry.size) if entry.size else b""
+            filling = entry.size - len(content)
+            self._out.write(b"".join((header(entry), content, bytes(filling + -entry.size % BLOCK))))
+            return
+        self._out.write(header(entry))
+        self._copy(fd, entry.size)
+        self._out.write(bytes(-entry.size % BLOCK))
+
+    def _copy(self, fd: int, left: int) -> None:
+        """The next bytes of a file, filled up with zeros where it has become shorter."""
+        while left and (content := os.read(fd, min(left, CHUNK))):
+            self._out.write(content)
+            left -= len(content)
         while left:
             self._out.write(bytes(min(left, CHUNK)))
             left -= min(left, CHUNK)
-        self._out.write(bytes(-entry.size % BLOCK))
 
     def _entry(self, name: bytes, status: os.stat_result, xattrs: dict[bytes, bytes], link: bytes = b"") -> Entry:
         """Return the entry a file is archived as, with what was remembered in its attributes restored."""
@@ -247,9 +315,9 @@ def _merged(found: list[tuple[int, Kind]]) -> tuple[int, ...]:
     return tuple(layers)
 
 
-def _xattrs(file: int | bytes) -> dict[bytes, bytes]:
+def _xattrs(file: int | bytes, follow: bool = False) -> dict[bytes, bytes]:
     """All attributes of an open file, or of one that must not be opened; none where there cannot be any."""
-    follow = isinstance(file, int)
+    follow = follow or isinstance(file, int)
     found: dict[bytes, bytes] = {}
     with suppress(OSError):
         for name in os.listxattr(file, follow_symlinks=follow):

@@ -91,6 +91,8 @@ class State:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.volumes = volumes.VolumeRecords(database)
+        self.events = events.EventLog(database)
 
     @classmethod
     def at(cls, path: str) -> State:

@@ -9,7 +9,7 @@ not: files, directories, whiteouts; they are in ``unpack`` and ``pack``.
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -263,13 +263,13 @@ class TarReader:
         return [_integer(line, name) for line in lines[1:wanted]]
 
 
-def header(entry: Entry) -> bytes:
+def header(entry: Entry, extensions: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
     """Return an entry's header: ustar, with a pax extended header before it for what ustar cannot hold.
 
-    The same entry gives the same bytes. User and group names are left empty: numbers alone have a meaning in
-    another root.
+    ``extensions`` are further records of the extended header. The same entry gives the same bytes. User and group
+    names are left empty: numbers alone have a meaning in another root.
     """
-    records = [(_XATTR + name, value) for name, value in entry.xattrs]
+    records = [*extensions, *((_XATTR + name, value) for name, value in entry.xattrs)]
     name, link, size, uid, gid = entry.name, entry.link, entry.size, entry.uid, entry.gid
     seconds, fraction = divmod(entry.mtime, SECOND)
     if len(name) > 100:

@@ -78,7 +78,7 @@ def unpack_layer(
     limits = limits or Limits()
     reader = TarReader(tar)
     with opened(root) as fd:
-        unpacker = _Unpacker(fd, reader, ownership, limits)
+        unpacker = Unpacker(fd, reader, ownership, limits)
         try:
             for entry in reader:
                 with _explained(entry):
@@ -117,7 +117,7 @@ def _parts(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
     return parts
 
 
-class _Unpacker:
+class Unpacker:
     """Makes one entry after another beneath the directory descriptor ``root``."""
 
     def __init__(self, root: int, reader: TarReader, ownership: Ownership, limits: Limits) -> None:
@@ -217,13 +217,7 @@ class _Unpacker:
         return fd
 
     def _resolve(self, parts: tuple[bytes, ...], flags: int = _PARENT) -> int:
-        path = b"/".join(parts) or b"."
-        for _ in range(64):
-            try:
-                return openat2(self._root, path, flags, resolve=_RESOLVE)
-            except BlockingIOError:  # a rename anywhere on the machine while ".." of a link was resolved
-                continue
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return openat2(self._root, b"/".join(parts) or b".", flags, resolve=_RESOLVE)
 
     def _make_directory(self, parent: int, name: bytes, replace: bool) -> tuple[int, bool]:
         """Return a descriptor of the directory ``name``, and whether it is new.
@@ -402,19 +396,25 @@ class _Unpacker:
 
     def _set_metadata(self, fd: int, entry: Entry, fresh: bool = True) -> None:
         """Owner first, as a change of owner takes setuid bits and capabilities away."""
-        if not self._single:
-            _chown(entry, fd)
-        elif entry.uid or entry.gid or not fresh:
-            os.setxattr(fd, owners.XATTR, owners.encode_owner(entry.uid, entry.gid))
+        self._set_owner(fd, entry, fresh)
         os.fchmod(fd, entry.mode)
         for name, value in entry.xattrs:
             if name not in REMEMBERED_XATTRS:
                 _set_xattr(fd, os.fsdecode(name), value)
 
-    def _set_metadata_at(self, parent: int, name: bytes, entry: Entry) -> None:
-        """The same for what must not be opened: symbolic links, fifos, devices."""
+    def _set_owner(self, fd: int, entry: Entry, fresh: bool) -> None:
+        if not self._single:
+            _chown(entry, fd)
+        elif entry.uid or entry.gid or not fresh:
+            os.setxattr(fd, owners.XATTR, owners.encode_owner(entry.uid, entry.gid))
+
+    def _set_owner_at(self, parent: int, name: bytes, entry: Entry) -> None:
         if not self._single:
             _chown(entry, name, parent)
+
+    def _set_metadata_at(self, parent: int, name: bytes, entry: Entry) -> None:
+        """The same for what must not be opened: symbolic links, fifos, devices."""
+        self._set_owner_at(parent, name, entry)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
         path = b"/proc/self/fd/%d/%s" % (parent, name)
         for xattr, value in entry.xattrs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Volume(msgspec.Struct, frozen=True):
 def use(connection: sqlite3.Connection, container: str, mounts: Iterable[VolumeMount]) -> None:
     """Within a transaction: the container uses these volumes, made where they are missing."""
     for mount in mounts:
-        _add(connection, mount.name, mount.anonymous, {})
+        _add(connection, mount.name, mount.anonymous, mount.labels)
         connection.execute("INSERT OR IGNORE INTO volume_users VALUES (?, ?)", (container, mount.name))
 
 
@@ -46,10 +46,11 @@ class VolumeRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, anonymous: bool, labels: Mapping[str, str]) -> None:
-        """Record a volume; one that is there already stays as it is."""
+    def add(self, name: str, anonymous: bool, labels: Mapping[str, str], make: Callable[[], None]) -> None:
+        """Record a volume and *make* its files; one that is there already stays as it is."""
         with self._database.transaction() as connection:
             _add(connection, name, anonymous, labels)
+            make()
 
     def all(self) -> tuple[Volume, ...]:
         """Every volume, by name."""
@@ -63,17 +64,22 @@ class VolumeRecords:
         """The volume of this name. Raises NotFound."""
         rows = self._database.rows("SELECT * FROM volumes WHERE name = ?", name)
         if not rows:
-            raise NotFound(f"No such volume: {name}")
+            raise NotFound(f"get {name}: no such volume")
         users = self._database.rows("SELECT container FROM volume_users WHERE volume = ? ORDER BY container", name)
         return _volume(rows[0], [row["container"] for row in users])
 
-    def remove(self, name: str) -> None:
-        """Forget a volume. Raises Conflict while a container uses it."""
+    def remove(self, name: str, discard: Callable[[], None]) -> None:
+        """Forget a volume, and *discard* its files: nobody meets one without the other.
+
+        Raises Conflict while a container uses it, NotFound.
+        """
         try:
             with self._database.transaction() as connection:
                 gone = connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
-                if gone.rowcount:
-                    events.insert(connection, "volume", "destroy", name, {"driver": "local"})
+                if not gone.rowcount:
+                    raise NotFound(f"get {name}: no such volume")
+                events.insert(connection, "volume", "destroy", name, {"driver": "local"})
+                discard()
         except sqlite3.IntegrityError as error:
             users = ", ".join(self.find(name).containers)
             raise Conflict(f"remove {name}: volume is in use - [{users}]") from error

@@ -166,7 +166,7 @@ def test_a_log_that_is_cut_off_while_it_is_followed_holds_nothing_up(store, comm
     id_, pid = started(store)
     follower = store.start("logs", "-f", id_)
     assert follower.stdout.readline() == b"ready\n"
-    os.truncate(store.home / "containers" / id_ / "log", 0)
+    os.truncate(store.home / "containers" / id_ / "logs" / f"{0:020}", 0)
     store.cli(*command, id_, check=True, timeout=15)
     wait_until(lambda: not is_alive(pid))
     _, errors = follower.communicate(timeout=10)

@@ -5,8 +5,8 @@ import json
 
 def test_ps_shows_what_a_template_names(cli, name):
     cli("create", "--name", name, "-l", "colour=red", "busybox", "true")
-    line = cli("ps", "-a", "--format", "{{.Names}} {{.State}} {{.Labels}} {{.Command}}").stdout.splitlines()
-    assert f'{name} created colour=red "true"' in line
+    line = cli("ps", "-a", "--format", '{{.Names}} {{.State}} {{.Label "colour"}} {{.Command}}').stdout.splitlines()
+    assert f'{name} created red "true"' in line
 
 
 def test_a_table_of_a_template_has_dockers_heads(cli, name):

@@ -1,5 +1,7 @@
 """What ``run``'s flags change inside: environment, working directory, user, entrypoint, names, the root filesystem."""
 
+from pathlib import Path
+
 import pytest
 from support.containers import complaint, ids_inside, inspected
 
@@ -71,6 +73,199 @@ def test_the_hostname_is_the_short_id_or_what_is_asked_for(cli, shared_store, na
     cli("run", "--name", name, "busybox", "hostname", check=True)
     id_ = inspected(shared_store, name)["Id"]
     assert cli("logs", name).stdout == f"{id_[:12]}\n"
+
+
+def test_the_domain_name_is_what_is_asked_for(cli):
+    assert inside(cli, "--domainname", "dom.example", "busybox", "cat", "/proc/sys/kernel/domainname") == [
+        "dom.example"
+    ]
+
+
+def test_variables_come_from_files_and_flags_go_before_them(cli, tmp_path):
+    file = tmp_path / "variables"
+    file.write_text("# comment\nA=file\n\nB= two words \nTAKEN\nNOT_SET\n")
+    lines = inside(cli, "--env-file", str(file), "-e", "A=flag", "busybox", "env", env={"TAKEN": "from the caller"})
+    assert {"A=flag", "B= two words ", "TAKEN=from the caller"} <= set(lines)
+    assert not [line for line in lines if line.startswith("NOT_SET")]
+
+
+def test_a_file_of_variables_that_cannot_be_read_is_refused(cli, tmp_path):
+    file = tmp_path / "bad"
+    file.write_text("A B=1\n")
+    missing = cli("run", "--rm", "--env-file", "/nosuch", "busybox", "true")
+    assert complaint(missing, 125) == "open /nosuch: no such file or directory"
+    bad = cli("run", "--rm", "--env-file", str(file), "busybox", "true")
+    assert complaint(bad, 125) == f"invalid env file ({file}): variable 'A B' contains whitespaces"
+    bad = cli("run", "--rm", "--label-file", str(tmp_path), "busybox", "true")
+    assert complaint(bad, 125) == f"invalid env file ({tmp_path}): read {tmp_path}: is a directory"
+
+
+def test_labels_come_from_files_too(cli, shared_store, name, tmp_path):
+    (tmp_path / "labels").write_text("a=file\nb=file\n")
+    cli("create", "--name", name, "--label-file", str(tmp_path / "labels"), "-l", "b=flag", "busybox", check=True)
+    assert {"a": "file", "b": "flag"}.items() <= inspected(shared_store, name)["Config"]["Labels"].items()
+
+
+def test_groups_are_added(cli, shared_store):
+    if ids_inside(shared_store) == 1:
+        message = complaint(cli("run", "--rm", "--group-add", "5", "busybox", "true"), 125)
+        assert "group 5 does not exist in this container" in message
+        return
+    groups = inside(cli, "-u", "7:8", "--group-add", "9", "--group-add", "root", "busybox", "id", "-G")
+    assert set(groups[0].split()) == {"8", "9", "0"}
+    message = complaint(cli("run", "--rm", "--group-add", "nosuch", "busybox", "true"), 125)
+    assert message == "Unable to find group nosuch: no matching entries in group file"
+
+
+def test_the_id_is_written_to_a_file_that_must_be_new(cli, shared_store, name, tmp_path):
+    file = tmp_path / "id"
+    cli("create", "--name", name, "--cidfile", str(file), "busybox", check=True)
+    assert file.read_text() == inspected(shared_store, name)["Id"]
+    again = cli("create", "--cidfile", str(file), "busybox")
+    assert f"container ID file found, make sure the other container isn't running or delete {file}" in complaint(
+        again, 1
+    )
+    nowhere = cli("create", "--cidfile", "/nosuch/id", "busybox")
+    assert "failed to create the container ID file: open /nosuch/id: no such file" in complaint(nowhere, 1)
+
+
+def test_no_file_with_an_id_is_left_when_there_is_no_container(cli, tmp_path):
+    for flags in (("--name", "!"), ("--pull", "never")):
+        assert cli("create", "--cidfile", str(tmp_path / "id"), *flags, "nosuch").returncode == 1
+        assert not (tmp_path / "id").exists()
+
+
+def test_nothing_is_pulled(cli):
+    assert inside(cli, "--pull", "never", "busybox", "echo", "here") == ["here"]
+    assert "cannot pull busybox" in complaint(cli("run", "--rm", "--pull", "always", "busybox", "true"), 125)
+    bad = complaint(cli("run", "--rm", "--pull", "bogus", "busybox", "true"), 125)
+    assert bad == 'invalid pull option: \'bogus\': must be one of "always", "missing" or "never"'
+
+
+def test_the_image_must_be_for_the_platform_that_is_asked_for(cli):
+    assert inside(cli, "--platform", "linux", "busybox", "echo", "here") == ["here"]
+    message = complaint(cli("run", "--rm", "--platform", "linux/s390x", "busybox", "true"), 125)
+    assert "does not match the specified platform: wanted linux/s390x, actual: linux/" in message
+    assert "error parsing specified platform" in complaint(
+        cli("run", "--rm", "--platform", "x", "busybox", "true"), 125
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--restart", "bogus"), "invalid restart policy 'bogus'"),
+        (("--restart", "always:3"), "maximum retry count cannot be used with restart policy 'always'"),
+        (("--rm", "--restart", "always"), "conflicting options: cannot specify both --restart and --rm"),
+        (("--stop-signal", "BOGUS"), "Invalid signal: BOGUS"),
+        (("--oom-score-adj", "1001"), "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
+        (("--no-healthcheck", "--health-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
+        (("--health-interval", "1us"), "Interval in Healthcheck cannot be less than 1ms"),
+        (("--log-driver", "bogus"), 'error looking up logging plugin bogus: plugin "bogus" not found'),
+        (("--log-opt", "bogus=1"), "unknown log opt 'bogus' for json-file log driver"),
+        (("--storage-opt", "bogus=1"), "Unknown option bogus"),
+        (("--security-opt", "bogus=1"), 'invalid --security-opt 2: "bogus=1"'),
+        (("--cap-add", "bogus"), 'invalid CapAdd: unknown capability: "CAP_BOGUS"'),
+        (("-w", "rel"), "the working directory 'rel' is invalid, it needs to be an absolute path"),
+        (("--ipc", "bogus"), "Invalid IPC mode: bogus"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_is_refused_in_dockers_words(cli, flags, message):
+    assert complaint(cli("run", *flags, "busybox", "true"), 125) == message
+    assert complaint(cli("create", *flags, "busybox", "true"), 1) == message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("-l", "=x"), 'invalid argument "=x" for "-l, --label" flag: invalid label \'=x\': empty name'),
+        (("-a", "x"), 'invalid argument "x" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'),
+        (("--ulimit", "bogus=1"), 'invalid argument "bogus=1" for "--ulimit" flag: invalid ulimit type: bogus'),
+        (("--sysctl", "vm.x=1"), 'invalid argument "vm.x=1" for "--sysctl" flag: sysctl \'vm.x=1\' is not allowed'),
+        (("--cpus", "x"), 'invalid argument "x" for "--cpus" flag: failed to parse x as a rational number'),
+        (("--mount", "x"), 'invalid argument "x" for "--mount" flag: invalid field \'x\' must be a key=value pair'),
+        (("--device", "/dev/null:/dev/x:z"), "bad mode specified: z"),
+        (("--pid", "bogus"), "--pid: invalid PID mode"),
+        (("-v", "/a:/b:c:d"), "invalid spec: /a:/b:c:d: too many colons"),
+        (("--gpus", "all"), "--gpus is not supported: name the devices with --device"),
+        (("-p", "80"), "--publish is not supported: a container has loopback alone, the host's network or another"),
+        (("-P",), "--publish-all is not supported"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_flag_that_cannot_be_read_is_refused_at_once(cli, flags, message):
+    for command in ("run", "create"):
+        done = cli(command, *flags, "busybox", "true")
+        assert done.returncode == 125
+        assert done.stderr.startswith(f"kernel-sandbox: {message}")
+
+
+def test_resource_limits_are_seen_inside(cli):
+    flags = ("--ulimit", "nofile=77:88", "--ulimit", "core=0")
+    script = "ulimit -Sn; ulimit -Hn; ulimit -c"
+    assert inside(cli, *flags, "busybox", "sh", "-c", script) == ["77", "88", "0"]
+
+
+def test_a_resource_limit_above_the_callers_is_lowered_or_kept(cli):
+    limit = inside(cli, "--ulimit", "nofile=-1", "busybox", "sh", "-c", "ulimit -n")[0]
+    assert limit == "unlimited" or int(limit) > 77
+
+
+def test_the_memory_killer_is_told_whom_to_prefer(cli):
+    assert inside(cli, "--oom-score-adj", "500", "busybox", "cat", "/proc/self/oom_score_adj") == ["500"]
+
+
+def test_shared_memory_has_the_size_that_is_asked_for(cli):
+    script = "df -k /dev/shm | tail -1 | awk '{print $2}'"
+    assert inside(cli, "busybox", "sh", "-c", script) == ["65536"]
+    assert inside(cli, "--shm-size", "1m", "busybox", "sh", "-c", script) == ["1024"]
+
+
+def test_settings_of_the_kernel_are_seen_inside_and_not_outside(cli):
+    flags = ("--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=1234")
+    files = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/msgmax")
+    before = [Path(file).read_text() for file in files]
+    assert inside(cli, *flags, "busybox", "cat", *files) == ["1", "1234"]
+    assert [Path(file).read_text() for file in files] == before
+
+
+def test_a_setting_of_a_namespace_of_the_hosts_is_refused(cli):
+    flags = ("--network", "host", "--sysctl", "net.ipv4.ip_forward=1")
+    assert "not allowed in host network namespace" in complaint(cli("run", "--rm", *flags, "busybox", "true"), 125)
+    flags = ("--ipc", "host", "--sysctl", "kernel.msgmax=1")
+    assert "not allowed in the hosts ipc namespace" in complaint(cli("run", "--rm", *flags, "busybox", "true"), 125)
+
+
+def test_memory_is_mounted_where_it_is_asked_for(cli):
+    flags = ("--tmpfs", "/t:size=1m,mode=700", "--mount", "type=tmpfs,target=/u,tmpfs-mode=1770", "--tmpfs", "/etc")
+    script = "grep -E ' /(t|u|etc) ' /proc/mounts | cut -d' ' -f2-4; stat -c %a /t /u /etc; touch /t/x && echo written"
+    lines = inside(cli, *flags, "busybox", "sh", "-c", script)
+    mounted = {line.split()[0]: line.split()[2].split(",") for line in lines[:3]}
+    assert mounted.keys() == {"/t", "/u", "/etc"}
+    assert {"rw", "nosuid", "nodev", "noexec", "size=1024k"} <= set(mounted["/t"])
+    assert lines[3:] == ["700", "1770", "755", "written"]
+
+
+def test_memory_may_have_programs_when_asked_for(cli):
+    script = "cp /bin/busybox /t/echo && /t/echo ran"
+    assert inside(cli, "--tmpfs", "/t:exec", "busybox", "sh", "-c", script) == ["ran"]
+    assert "ermission denied" in cli("run", "--rm", "--tmpfs", "/t", "busybox", "sh", "-c", script).stderr
+
+
+def test_memory_lies_where_a_link_of_the_image_leads(cli, shared_store, name):
+    cli("run", "--name", name, "busybox", "ln", "-s", "/real", "/linked", check=True)
+    cli("commit", name, f"localhost/{name}", check=True)
+    try:
+        image = f"localhost/{name}"
+        assert inside(cli, "--tmpfs", "/linked", image, "sh", "-c", "grep -c ' /real ' /proc/mounts") == ["1"]
+    finally:
+        cli("rmi", "-f", f"localhost/{name}", check=True)
+
+
+def test_dev_and_proc_are_no_place_for_memory(cli):
+    assert "/dev" in complaint(cli("run", "--rm", "--tmpfs", "/dev", "busybox", "true"), 125)
+    assert "/proc" in complaint(cli("run", "--rm", "--tmpfs", "/proc", "busybox", "true"), 125)
 
 
 def test_labels_are_kept(cli, shared_store, name):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from support.waiting import run_bounded
 
@@ -23,11 +24,13 @@ PACKAGES = {
     "bwrap": "bubblewrap",
     "crun": "crun",
     "dockerd": "docker.io",
+    "fish": "fish",
     "newuidmap": "uidmap",
     "podman": "podman",
     "runc": "runc",
     "skopeo": "skopeo",
     "umoci": "umoci",
+    "zsh": "zsh",
 }
 VENV_PACKAGE = "python3-venv"
 USER = "ksandbox-test"
@@ -125,8 +128,10 @@ class OrdinaryUser:
         os.chown(runtime, self.uid, -1)
         return {"XDG_RUNTIME_DIR": str(runtime)}
 
-    def run(self, command: list[str], timeout: float, extra: Mapping[str, str]) -> int:
+    def run(self, command: list[str], timeout: float, extra: Mapping[str, str], output: IO[bytes]) -> int:
         """Run ``command`` in the user's checkout, with a clean environment and ``extra``; return its exit status.
+
+        What it writes goes to ``output``.
 
         Raises:
             subprocess.TimeoutExpired: still running after ``timeout`` seconds; it has been killed.
@@ -148,6 +153,8 @@ class OrdinaryUser:
             umask=0o022,
             cwd=self.checkout,
             env={**environment, **extra},
+            stdout=output,
+            stderr=output,
         )
 
     def add_subordinate_ids(self) -> None:

@@ -40,7 +40,7 @@ def test_limits_are_read_as_docker_reads_them() -> None:
     ("mount", "bind", "workdir"),
     [
         (".:/work", Bind("/home/me/course", "/work"), "/work"),
-        ("..:/home:ro", Bind("/home/me", "/home", readonly=True), "/home/course"),
+        ("..:/home:ro", Bind("/home/me", "/home", readonly=True, mode="ro"), "/home/course"),
         ("/data:/data", Bind("/data", "/data"), ""),
         ("/home/me/cour:/other", Bind("/home/me/cour", "/other"), ""),
     ],

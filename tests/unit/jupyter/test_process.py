@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.jupyter.process import KernelProcess
-from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind
+from kernel_sandbox.runtime.frames import Decoder, Ending, Frame, Kind, Target
 
 
 @pytest.fixture
@@ -74,7 +74,10 @@ def test_signals_reach_the_monitor_and_after_the_end_nobody(
         request, _ = listener.accept()
         with request:
             sent += Decoder().feed(request.recv(100))
-    assert [(frame.kind, frame.payload) for frame in sent] == [(Kind.SIGNAL, b"2"), (Kind.SIGNAL, b"9")]
+    assert [(frame.kind, Target.read(frame.payload)) for frame in sent] == [
+        (Kind.SIGNAL, Target((2,))),
+        (Kind.SIGNAL, Target((9,))),
+    ]
     end(connection, Ending(0, False))
     process.wait()
     process.terminate()

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from kernel_sandbox.errors import UsageError
-from kernel_sandbox.spec import bundle, idmap, runtime
+from kernel_sandbox.spec import bundle, capabilities, idmap, runtime
 from kernel_sandbox.spec.image import ContainerConfig
-from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, Network
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, Network, Sharing, Tmpfs, Ulimit
 from kernel_sandbox.spec.user import Identity
 
 ID = "0123456789abcdef" * 4
@@ -16,15 +16,27 @@ ONE = idmap.single(1000)
 IMAGE = ContainerConfig(env=("A=image",), entrypoint=("entry",), cmd=("default",), working_dir="/work")
 
 
-def host(id_map: idmap.IdMap = MANY) -> bundle.Host:
+def host(id_map: idmap.IdMap = MANY, **facts) -> bundle.Host:
     own_files = (Bind("/store/hosts", "/etc/hosts"),)
-    return bundle.Host(id_map, id_map, "x86_64", "6.1.0", cpus=2, environment_files=own_files)
+    return bundle.Host(
+        id_map, id_map, "x86_64", "6.1.0", cpus=2, environment_files=own_files, hostname="machine", **facts
+    )
 
 
 def make(
-    id_map: idmap.IdMap = MANY, identity: Identity = ROOT, image: ContainerConfig = IMAGE, **options
+    id_map: idmap.IdMap = MANY,
+    identity: Identity = ROOT,
+    image: ContainerConfig = IMAGE,
+    joined: dict[str, int] | None = None,
+    devices: tuple[Bind, ...] = (),
+    **options,
 ) -> runtime.Spec:
-    return bundle.make(ID, ContainerOptions(image="image", **options), image, identity, host(id_map))
+    facts = host(id_map, joined=joined or {}, devices=devices)
+    return bundle.make(ID, ContainerOptions(image="image", **options), image, identity, facts)
+
+
+def mount_at(spec: runtime.Spec, destination: str) -> runtime.Mount:
+    return next(mount for mount in spec.mounts if mount.destination == destination)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +96,103 @@ def test_every_namespace_is_new_but_the_hosts_network_on_request():
     shared = make(network=Network.HOST)
     assert {namespace.type for namespace in shared.linux.namespaces} == every - {"network"}
     assert shared.linux.sysctl == {}
-    assert next(mount for mount in shared.mounts if mount.destination == "/sys").type == "none"
+    assert "rbind" in mount_at(shared, "/sys").options
+
+
+@pytest.mark.parametrize(
+    ("sharing", "shared", "path"),
+    [
+        (Sharing(pid="host"), "pid", "/proc"),
+        (Sharing(cgroup="host"), "cgroup", "/sys/fs/cgroup"),
+        (Sharing(ipc="host"), "ipc", "/dev/shm"),
+    ],
+)
+def test_a_namespace_of_the_hosts_comes_with_the_hosts_filesystem(sharing, shared, path):
+    spec = make(sharing=sharing)
+    assert shared not in {namespace.type for namespace in spec.linux.namespaces}
+    assert "rbind" in mount_at(spec, path).options
+    assert "rbind" not in mount_at(make(), path).options
+
+
+def test_another_containers_namespaces_are_joined_with_its_users():
+    sharing = Sharing(pid="container:a", network="container:a", ipc="container:a")
+    spec = make(sharing=sharing, joined={"a": 7})
+    paths = {namespace.type: namespace.path for namespace in spec.linux.namespaces}
+    joined = {"pid": "/proc/7/ns/pid", "network": "/proc/7/ns/net", "ipc": "/proc/7/ns/ipc", "user": "/proc/7/ns/user"}
+    assert paths == {"mount": "", "uts": "", "cgroup": "", **joined}
+    assert spec.linux.sysctl == {}
+    assert mount_at(spec, "/dev/shm").source == "/proc/7/root/dev/shm"
+
+
+def test_without_ipc_there_is_no_shared_memory():
+    assert "/dev/shm" not in {mount.destination for mount in make(sharing=Sharing(ipc="none")).mounts}
+
+
+def test_the_host_name_is_the_machines_where_that_is_shared():
+    assert make().hostname == ID[:12]
+    assert make(network=Network.HOST).hostname == make(sharing=Sharing(uts="host")).hostname == "machine"
+    assert make(network=Network.HOST, hostname="mine").hostname == "mine"
+
+
+def test_privileged_means_all_capabilities_and_nothing_masked_or_refused():
+    spec = make(privileged=True, cap_drop=("ALL",))
+    assert spec.process.capabilities.effective == capabilities.ALL
+    assert (spec.linux.seccomp, spec.linux.masked_paths, spec.linux.readonly_paths) == (None, (), ())
+    assert "rw" in mount_at(spec, "/sys").options and "rw" in mount_at(spec, "/sys/fs/cgroup").options
+
+
+def test_unconfined_paths_are_not_masked():
+    spec = make(systempaths_unconfined=True)
+    assert (spec.linux.masked_paths, spec.linux.readonly_paths) == ((), ())
+    assert spec.linux.seccomp is not None
+
+
+def test_the_last_limit_of_a_name_counts_and_minus_one_is_none():
+    limits = (Ulimit("nofile", 5, 9), Ulimit("core", -1, -1), Ulimit("nofile", 7, 8))
+    assert make(ulimits=limits).process.rlimits == (
+        runtime.Rlimit("RLIMIT_CORE", 2**64 - 1, 2**64 - 1),
+        runtime.Rlimit("RLIMIT_NOFILE", 8, 7),
+    )
+
+
+def test_a_terminal_has_a_type():
+    assert "TERM=xterm" in make(tty=True).process.env
+    assert "TERM=mine" in make(tty=True, env=("TERM=mine",)).process.env
+    assert not [entry for entry in make().process.env if entry.startswith("TERM=")]
+
+
+def test_memory_is_mounted_without_programs_unless_asked_for():
+    plain, able = (mount_at(make(tmpfs=(Tmpfs("/t", words),)), "/t") for words in (("size=1m",), ("exec", "mode=700")))
+    assert plain.options == ("noexec", "nosuid", "nodev", "size=1m")
+    assert able.options == ("nosuid", "nodev", "mode=700")
+
+
+def test_shared_memory_has_the_size_that_is_asked_for_and_gives_way_to_a_mount():
+    assert "size=67108864" in mount_at(make(), "/dev/shm").options
+    assert "size=4096" in mount_at(make(shm_size=4096), "/dev/shm").options
+    mounts = make(binds=(Bind("/s", "/dev/shm"),)).mounts
+    assert [mount.source for mount in mounts if mount.destination == "/dev/shm"] == ["/s"]
+
+
+def test_nothing_of_the_users_replaces_proc():
+    mounts = make(binds=(Bind("/s", "/proc"),)).mounts
+    assert [mount.type for mount in mounts if mount.destination == "/proc"] == ["proc", "none"]
+
+
+def test_devices_are_binds_that_may_be_opened():
+    mount = mount_at(make(devices=(Bind("/dev/a", "/dev/b"),)), "/dev/b")
+    assert mount.source == "/dev/a" and "nodev" not in mount.options
+
+
+def test_settings_are_added_to_the_usual_ones():
+    asked = {"net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "99"}
+    found = make(sysctls=asked).linux.sysctl
+    assert asked.items() <= found.items() and "net.ipv4.ping_group_range" in found
+
+
+def test_a_group_that_does_not_exist_inside_is_refused_when_asked_for():
+    with pytest.raises(UsageError, match="group 7"):
+        make(ONE, Identity(0, 0, (0, 7), "/", added_gids=(7,)))
 
 
 def test_sysctls_fit_the_groups_that_exist():
@@ -121,7 +229,7 @@ def test_a_variable_of_an_image_without_a_name_is_left_out():
 def test_limits_are_there_when_asked_for():
     assert make().linux.resources is None
     resources = make(limits=Limits(memory=1 << 23, pids=5)).linux.resources
-    assert resources == runtime.Resources(runtime.Memory(1 << 23), runtime.Pids(5))
+    assert resources == runtime.Resources(memory=runtime.Memory(1 << 23, swap=1 << 24), pids=runtime.Pids(5))
 
 
 def test_seccomp_can_be_left_out():
@@ -142,4 +250,4 @@ def test_the_document_reads_back_and_has_the_specifications_names():
     assert document["ociVersion"].startswith("1.")
     assert document["root"] == {"path": "rootfs", "readonly": True}
     assert document["linux"]["uidMappings"][0].keys() == {"containerID", "hostID", "size"}
-    assert document["process"]["noNewPrivileges"] is False
+    assert document["linux"]["resources"]["memory"] == {"limit": 1 << 23, "swap": 1 << 24}

@@ -33,5 +33,6 @@ def test_a_single_id_is_root_alone():
 def test_subordinate_ids_follow_the_callers_own(names, document, last):
     mappings = idmap.subordinate(1000, names, SUBID)
     assert idmap.document(mappings) == document
+    assert idmap.parse(document) == mappings
     assert idmap.last(mappings) == last
     assert idmap.maps(mappings, last) and not idmap.maps(mappings, last + 1)

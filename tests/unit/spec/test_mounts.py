@@ -8,8 +8,10 @@ from kernel_sandbox.spec.mounts import (
     Directory,
     KernelParameter,
     Mask,
+    Memory,
     NewFilesystem,
     Protect,
+    SharedMemory,
     SymbolicLink,
 )
 
@@ -22,10 +24,30 @@ def spec(*wanted: runtime.Mount, **linux) -> runtime.Spec:
 
 
 def test_options_are_split_into_attributes_and_the_filesystems_own():
-    tmpfs = runtime.Mount("/tmp", "tmpfs", "tmpfs", ("nosuid", "noexec", "ro", "rw", "mode=755", "newinstance"))
+    devpts = runtime.Mount("/pts", "devpts", "devpts", ("nosuid", "noexec", "ro", "rw", "mode=755", "newinstance"))
     attributes = mounts.NOSUID | mounts.NOEXEC | mounts.RDONLY
-    expected = NewFilesystem("/tmp", "tmpfs", attributes, (("mode", "755"), ("newinstance", None)))
-    assert mounts.plan(spec(tmpfs)) == (expected, CWD)
+    expected = NewFilesystem("/pts", "devpts", attributes, (("mode", "755"), ("newinstance", None)))
+    assert mounts.plan(spec(devpts)) == (expected, CWD)
+
+
+def test_a_users_memory_is_its_own_kind():
+    tmpfs = runtime.Mount("/tmp", "tmpfs", "tmpfs", ("nosuid", "noatime", "rslave", "size=1m"))
+    assert mounts.plan(spec(tmpfs)) == (Memory("/tmp", mounts.NOSUID | mounts.NOATIME, (("size", "1m"),)), CWD)
+
+
+def test_another_containers_shared_memory_is_found_by_its_process():
+    shared = runtime.Mount("/dev/shm", "tmpfs", "/proc/7/root/dev/shm", ("rbind", "nodev"))
+    assert mounts.plan(spec(shared)) == (SharedMemory("/dev/shm", 7, mounts.NODEV), CWD)
+
+
+def test_a_bind_follows_the_host_on_request_and_the_kernels_are_marked():
+    slave = runtime.Mount("/x", "none", "/s", ("rbind", "rslave"))
+    proc = runtime.Mount("/proc", "proc", "/proc", ("rbind",))
+    assert mounts.plan(spec(slave, proc)) == (
+        BindMount("/x", "/s", 0, follows=True),
+        BindMount("/proc", "/proc", 0, is_kernels=True),
+        CWD,
+    )
 
 
 def test_binds_keep_their_order():

@@ -65,3 +65,11 @@ def test_without_account_files_numbers_still_work():
 def test_digits_of_other_scripts_are_no_numbers(user):
     with pytest.raises(UsageError):
         identify(user, "odd:x:²:0::/:\n", "odd:x:²:\n")
+
+
+def test_groups_are_added_by_name_and_number():
+    found = identify("1234", PASSWD, GROUP, ("staff", "9", "9"))
+    assert found.additional_gids == (78, 50, 9)
+    assert found.added_gids == (50, 9, 9)
+    with pytest.raises(UsageError, match="^Unable to find group nosuch: no matching"):
+        identify("", PASSWD, GROUP, ("nosuch",))

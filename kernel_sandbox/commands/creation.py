@@ -1,0 +1,199 @@
+"""``create``'s and ``run``'s flags together: what they ask of a container (``ContainerOptions``), and ``--cidfile``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from kernel_sandbox.commands.command import Context
+from kernel_sandbox.errors import HostError, SandboxError, UsageError
+from kernel_sandbox.spec import flags as texts
+from kernel_sandbox.spec import kernel_flags, mount_flags, seccomp, sharing
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, RestartPolicy, Sharing, Tmpfs, VolumeMount
+
+_MAX_FILE = 1 << 20
+_PULLS = ("always", "missing", "never")
+_LISTS = ("cpuset_cpus", "cpuset_mems")
+_PASSED_ON = (
+    "image", "command", "interactive", "tty", "attach", "workdir", "user", "groups", "hostname", "domainname",
+    "remove", "readonly", "init", "oom_score_adj", "ulimits", "volumes_from", "devices", "privileged",
+    "cap_add", "cap_drop", "stop_signal", "stop_timeout", "log_driver",
+)  # fmt: skip
+
+
+def wanted(context: Context, /, detach_keys: str = "", **flags: Any) -> ContainerOptions:
+    """The container that the flags ask for. Raises UsageError."""
+    restart = flags["restart"]
+    if flags["remove"] and restart and restart.name != "no":
+        raise UsageError("conflicting options: cannot specify both --restart and --rm")
+    log_options = dict(flags["log_options"])
+    log_max_size, log_max_files = texts.log_limits(flags["log_driver"], log_options)
+    options = ContainerOptions(
+        **{name: flags[name] for name in _PASSED_ON},
+        name=flags["name"].removeprefix("/"),
+        detach_keys=detach_keys,
+        env=variables(context, flags["env_files"], flags["env"]),
+        labels=_labels(flags["label_files"], flags["labels"]),
+        entrypoint=_entrypoint(flags["entrypoint"]),
+        restart=restart or RestartPolicy(),
+        limits=limits({**flags, "pids": max(flags["pids"] or 0, 0)}),
+        shm_size=flags["shm_size"] or None,
+        network=flags["network"][0],
+        sharing=_sharing(flags),
+        tmpfs=tuple(map(mount_flags.parse_tmpfs, flags["tmpfs"])),
+        sysctls=dict(flags["sysctls"]),
+        health=_health(flags),
+        log_options=log_options,
+        log_max_size=log_max_size,
+        log_max_files=log_max_files,
+        storage_size=texts.storage_size(flags["storage_options"]),
+        platform=kernel_flags.parse_platform(flags["platform"]) if flags["platform"] else "",
+    )
+    options = _with_mounts(options, (*flags["volumes"], *map(mount_flags.checked_mount, flags["mounts"])))
+    for option in flags["security"]:
+        options = _with_security(options, option)
+    return options
+
+
+def limits(flags: dict[str, Any]) -> Limits:
+    """The limits that the flags ask for: None and "" for those without one, as for 0."""
+    asked = {name: flags[name] or ("" if name in _LISTS else None) for name in Limits.__struct_fields__}
+    return msgspec.convert(asked, Limits)
+
+
+def variables(context: Context, files: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:
+    """``--env-file`` and ``-e`` together, the latter last. Raises UsageError."""
+    own = dict(context.environment)
+    listed = (pair for file in files for pair in texts.parse_pairs(file, _content(file), own))
+    named = (entry for text in given if (entry := texts.parse_env(text, own)) is not None)
+    return (*listed, *named)
+
+
+def _labels(files: Iterable[str], given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    listed = (texts.parse_label(pair) for file in files for pair in texts.parse_pairs(file, _content(file), {}))
+    return dict((*listed, *given))
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_FILE + 1)
+    except IsADirectoryError:
+        raise UsageError(f"invalid env file ({path}): read {path}: is a directory") from None
+    except OSError as error:
+        raise UsageError(f"open {path}: {(error.strerror or '').lower()}") from None
+    if len(content) > _MAX_FILE:
+        raise UsageError(f"invalid env file ({path}): it is larger than {_MAX_FILE} bytes")
+    return content
+
+
+def _entrypoint(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return (text,) if text else ()
+
+
+def _sharing(flags: dict[str, Any]) -> Sharing:
+    return Sharing(
+        user=flags["userns"],
+        pid=flags["pid"],
+        ipc=sharing.parse_ipc(flags["ipc"]),
+        uts=flags["uts"],
+        cgroup=flags["cgroupns"],
+        network=flags["network"][1],
+    )
+
+
+def _health(flags: dict[str, Any]) -> Any:
+    return texts.health(
+        flags["health_cmd"],
+        flags["health_interval"],
+        flags["health_timeout"],
+        flags["health_start_period"],
+        flags["health_retries"],
+        flags["no_healthcheck"],
+    )
+
+
+def _with_mounts(plain: ContainerOptions, mounts: Iterable[Bind | VolumeMount | Tmpfs]) -> ContainerOptions:
+    found = tuple(mounts)
+    return msgspec.structs.replace(
+        plain,
+        binds=tuple(mount for mount in found if isinstance(mount, Bind)),
+        volumes=tuple(mount for mount in found if isinstance(mount, VolumeMount)),
+        tmpfs=(*plain.tmpfs, *(mount for mount in found if isinstance(mount, Tmpfs))),
+    )
+
+
+def _with_security(plain: ContainerOptions, option: str) -> ContainerOptions:
+    name, separator, value = option.replace(":", "=", 1).partition("=")
+    if not separator and name != "no-new-privileges":
+        raise UsageError(f'Invalid --security-opt: "{option}"')
+    match name, value:
+        case "no-new-privileges", "" | "true" | "false":
+            return msgspec.structs.replace(plain, no_new_privileges=value != "false")
+        case "seccomp", "unconfined":
+            return msgspec.structs.replace(plain, seccomp_unconfined=True)
+        case "seccomp", "builtin":
+            return msgspec.structs.replace(plain, seccomp_unconfined=False, seccomp=None)
+        case "seccomp", _ if value:
+            return msgspec.structs.replace(plain, seccomp=_profile(value))
+        case "systempaths", "unconfined":
+            return msgspec.structs.replace(plain, systempaths_unconfined=True)
+        case ("label", _) | ("apparmor", "unconfined"):
+            return msgspec.structs.replace(plain, security_options=(*plain.security_options, option))
+        case "apparmor", _:
+            raise UsageError(f'--security-opt "{option}" is not supported: no AppArmor profile is ever loaded')
+    raise UsageError(f'invalid --security-opt 2: "{option}"')
+
+
+def _profile(path: str) -> seccomp.Profile:
+    try:
+        with open(path, "rb") as file:
+            return seccomp.parse_profile(file.read(_MAX_FILE))
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise UsageError(f"opening seccomp profile ({path}) failed: open {path}: {reason}") from error
+
+
+def check_pull(pull: str, image: str) -> None:
+    """``--pull``: what is not in the store cannot be fetched. Raises UsageError, HostError."""
+    if pull not in _PULLS:
+        raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
+    if pull == "always":
+        raise HostError(f"cannot pull {image}: this engine has no registry: import an image, or leave --pull out")
+
+
+@contextlib.contextmanager
+def id_file(path: str) -> Iterator[Callable[[str], None]]:
+    """``--cidfile``: what writes the id to a new file, which is removed where that does not happen."""
+    if not path:
+        yield lambda _: None
+        return
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise SandboxError(
+            f"container ID file found, make sure the other container isn't running or delete {path}"
+        ) from None
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise SandboxError(f"failed to create the container ID file: open {path}: {reason}") from None
+    written = False
+
+    def write(container_id: str) -> None:
+        nonlocal written
+        os.write(descriptor, container_id.encode())
+        written = True
+
+    try:
+        yield write
+    finally:
+        os.close(descriptor)
+        if not written:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)

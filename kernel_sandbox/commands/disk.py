@@ -1,0 +1,152 @@
+"""``system df``: a line for each kind of thing that takes space, or one for each thing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands.formatting import formatted, rendered
+from kernel_sandbox.commands.images import ImageRow, image_rows
+from kernel_sandbox.commands.listing import SHORT_ID, ContainerRow, as_shown, container_row
+from kernel_sandbox.commands.results import Lines, Result, Table
+from kernel_sandbox.spec import units
+
+if TYPE_CHECKING:
+    from kernel_sandbox.engine.disk import DiskUsage
+
+_HEADERS = {
+    "Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
+}  # fmt: skip
+_NO_CACHE = ("Build Cache", "0", "0", "0B", "0B")
+_PRECISION = 4
+
+
+class UsageRow(msgspec.Struct, frozen=True, rename="pascal"):
+    """A row of ``system df``: a kind of thing."""
+
+    type: str
+    total_count: str
+    active: str
+    size: str
+    reclaimable: str
+
+
+class ImageUsageRow(ImageRow, frozen=True):
+    """A row of images' space: as ``images`` has it, and more."""
+
+    shared_size: str = msgspec.field(name="SharedSize")
+    unique_size: str = msgspec.field(name="UniqueSize")
+    containers: str = msgspec.field(name="Containers")
+
+
+class VolumeUsageRow(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str
+    links: str
+    size: str
+
+
+class UsageRows(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a template of ``system df -v`` sees."""
+
+    images: tuple[ImageUsageRow, ...]
+    containers: tuple[ContainerRow, ...]
+    volumes: tuple[VolumeUsageRow, ...]
+    build_cache: tuple[str, ...] = ()
+
+
+@click.command(cls=Command)
+@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell of each thing.")
+@click.pass_obj
+def df(context: Context, template: str, verbose: bool) -> Result:
+    """Show how much space images, containers and volumes take."""
+    from kernel_sandbox.engine.disk import usage
+
+    found = usage(context.engine)
+    if verbose:
+        rows = _in_detail(found)
+        return rendered(template, (rows,), strict=False) if template else Lines(_tables(rows))
+    summary = _summary(found)
+    if template and template != "table":
+        return formatted(template, summary, _HEADERS)
+    cells = tuple((row.type, row.total_count, row.active, row.size, row.reclaimable) for row in summary)
+    return Table(tuple(_HEADERS.values()), cells, summary)
+
+
+def _summary(found: DiskUsage) -> tuple[UsageRow, ...]:
+    idle = [each for each in found.containers if not each.container.is_active]
+    unused = [each for each in found.volumes if not each.volume.containers]
+    written = sum(each.written for each in found.containers)
+    kept = sum(each.size for each in found.volumes)
+    in_use = sum(each.unique for each in found.images if each.containers)
+    return (
+        _row("Images", len(found.images), sum(bool(each.containers) for each in found.images), found.layers,
+             found.layers - in_use),
+        _row("Containers", len(found.containers), len(found.containers) - len(idle), written,
+             sum(each.written for each in idle)),
+        _row("Local Volumes", len(found.volumes), len(found.volumes) - len(unused), kept,
+             sum(each.size for each in unused)),
+        UsageRow(*_NO_CACHE),
+    )  # fmt: skip
+
+
+def _row(type_: str, total: int, active: int, size: int, reclaimable: int) -> UsageRow:
+    share = f" ({reclaimable * 100 // size}%)" if size else ""
+    return UsageRow(type_, str(total), str(active), _size(size), f"{_size(reclaimable)}{share}")
+
+
+def _size(bytes_: int) -> str:
+    return units.human_size(bytes_, _PRECISION)
+
+
+def _in_detail(found: DiskUsage) -> UsageRows:
+    now = time.time_ns()
+    images = tuple(
+        ImageUsageRow(
+            **{**msgspec.structs.asdict(row), "id": each.image.id.hex[:SHORT_ID]},
+            shared_size=_size(each.shared),
+            unique_size=_size(each.unique),
+            containers=str(each.containers),
+        )
+        for each in found.images
+        for row in image_rows(each.image)
+    )
+    return UsageRows(
+        images=images,
+        containers=tuple(as_shown(container_row(each, now), each) for each in found.containers),
+        volumes=tuple(
+            VolumeUsageRow(each.volume.name, str(len(each.volume.containers)), units.human_size(each.size))
+            for each in found.volumes
+        ),
+    )
+
+
+def _tables(rows: UsageRows) -> tuple[str, ...]:
+    images = tuple(
+        (row.repository, row.tag, row.id, row.created, row.size, row.shared_size, row.unique_size, row.containers)
+        for row in rows.images
+    )
+    containers = tuple(
+        (row.id, row.image, row.command, row.local_volumes, row.size.partition(" ")[0], row.created, row.status,
+         row.names)
+        for row in rows.containers
+    )  # fmt: skip
+    volumes = tuple((row.name, row.links, row.size) for row in rows.volumes)
+    return (
+        "Images space usage:\n",
+        _text("REPOSITORY,TAG,IMAGE ID,CREATED,SIZE,SHARED SIZE,UNIQUE SIZE,CONTAINERS", images),
+        "\nContainers space usage:\n",
+        _text("CONTAINER ID,IMAGE,COMMAND,LOCAL VOLUMES,SIZE,CREATED,STATUS,NAMES", containers),
+        "\nLocal Volumes space usage:\n",
+        _text("VOLUME NAME,LINKS,SIZE", volumes),
+        "\nBuild cache usage: 0B\n",
+        _text("CACHE ID,CACHE TYPE,SIZE,CREATED,LAST USED,USAGE,SHARED", ()),
+    )
+
+
+def _text(headers: str, cells: tuple[tuple[str, ...], ...]) -> str:
+    return Table(tuple(headers.split(",")), cells, cells).text()

@@ -1,0 +1,48 @@
+"""``update``: other limits and another restart policy for containers that exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from kernel_sandbox.commands import creation, creation_flags
+from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands.containers import each
+from kernel_sandbox.commands.results import Result
+from kernel_sandbox.errors import Conflict, UsageError
+from kernel_sandbox.spec import flags as texts
+from kernel_sandbox.spec.limits import updated
+from kernel_sandbox.spec.options import Limits, RestartPolicy
+
+_PARAMETERS: list[click.Parameter] = [
+    *creation_flags.limits(),
+    creation_flags.restart(),
+    click.Argument(("containers",), nargs=-1, required=True, metavar="CONTAINER..."),
+]
+
+
+@click.command(cls=Command, params=_PARAMETERS)
+@click.pass_context
+def update(ctx: click.Context, /, containers: tuple[str, ...], restart: RestartPolicy | None, **flags: Any) -> Result:
+    """Change the limits and the restart policy of containers, running or not."""
+    from kernel_sandbox.engine.limits import check
+
+    context: Context = ctx.obj
+    if not any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in (*flags, "restart")):
+        raise UsageError("you must provide one or more flags when using this command")
+    wanted = creation.limits(flags)
+    check(wanted)
+    if restart is not None:
+        texts.check_restart(restart)
+    return each(containers, lambda name: _update(context, name, wanted, restart))
+
+
+def _update(context: Context, name: str, wanted: Limits, restart: RestartPolicy | None) -> None:
+    container = context.engine.containers.find(name)
+    try:
+        limits = updated(container.options.limits, wanted)
+        context.engine.containers.update(container.id, limits, restart)
+    except (Conflict, UsageError) as error:
+        raise Conflict(f"Cannot update container {container.id}: {error}") from error

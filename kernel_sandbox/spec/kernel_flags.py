@@ -1,0 +1,135 @@
+"""The text of flags about the kernel → values: processors, ulimits, devices, sysctls, platforms.
+
+Each function reads one value in Docker's grammar and raises UsageError in Docker's words. What a machine has is checked
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.options import Device, Ulimit
+
+ULIMITS = {
+    "core": "RLIMIT_CORE", "cpu": "RLIMIT_CPU", "data": "RLIMIT_DATA", "fsize": "RLIMIT_FSIZE",
+    "locks": "RLIMIT_LOCKS", "memlock": "RLIMIT_MEMLOCK", "msgqueue": "RLIMIT_MSGQUEUE", "nice": "RLIMIT_NICE",
+    "nofile": "RLIMIT_NOFILE", "nproc": "RLIMIT_NPROC", "rss": "RLIMIT_RSS", "rtprio": "RLIMIT_RTPRIO",
+    "rttime": "RLIMIT_RTTIME", "sigpending": "RLIMIT_SIGPENDING", "stack": "RLIMIT_STACK",
+}  # fmt: skip
+"""Docker's names of limits, with those of setrlimit(2)."""
+
+_PERMISSIONS = frozenset("rwm")
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)  # fmt: skip
+_SYSCTL = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_MAX_NANO_CPUS = 2**63 - 1
+_ARCHITECTURES = {
+    "x86_64": "amd64", "x86-64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "i386": "386",
+    "386": "386", "armhf": "arm", "arm": "arm", "armel": "arm", "ppc64le": "ppc64le", "s390x": "s390x",
+    "riscv64": "riscv64", "loong64": "loong64", "mips64le": "mips64le", "mips64": "mips64", "ppc64": "ppc64",
+}  # fmt: skip
+_SYSTEMS = {"linux": "linux", "macos": "darwin", "darwin": "darwin", "windows": "windows", "freebsd": "freebsd"}
+_PLATFORM_PART = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def parse_cpus(text: str) -> int:
+    """``--cpus``'s value, a decimal or a fraction, in 10^-9 processors."""
+    from fractions import Fraction
+
+    try:
+        nano = Fraction(text.strip() if text.isascii() else "") * 10**9
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"failed to parse {text} as a rational number") from None
+    if nano.denominator != 1 or abs(nano) > _MAX_NANO_CPUS:
+        raise UsageError("value is too precise")
+    return int(nano)
+
+
+def parse_ulimit(text: str) -> Ulimit:
+    """``--ulimit``'s value, ``name=soft[:hard]``; -1 is no limit."""
+    name, equals, limits = text.partition("=")
+    if not equals:
+        raise UsageError(f"invalid ulimit argument: {text}")
+    if name not in ULIMITS:
+        raise UsageError(f"invalid ulimit type: {name}")
+    numbers = limits.split(":")
+    if len(numbers) > 2:
+        raise UsageError(f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")
+    soft, hard = _limit(numbers[0]), _limit(numbers[-1])
+    if (hard != -1 and soft > hard) or soft == -1 != hard:
+        raise UsageError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return Ulimit(name, soft, hard)
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+        raise UsageError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if not -1 <= int(text) < 2**63:
+        raise UsageError(f"ulimit {text} is neither a number nor -1 for no limit")
+    return int(text)
+
+
+def parse_device(text: str) -> Device:
+    """``--device``'s value, ``source[:target][:permissions]``."""
+    source, *rest = text.split(":")
+    if not source or len(rest) > 2:
+        raise UsageError(f"bad format for path: {text}")
+    target, permissions = source, "rwm"
+    if len(rest) == 1 and _are_permissions(rest[0]):
+        permissions = rest[0]
+    elif rest:
+        target = rest[0]
+    if len(rest) == 2:
+        permissions = rest[1]
+        if not _are_permissions(permissions):
+            raise UsageError(f"bad mode specified: {permissions}")
+    for path in (target, source):
+        if not path.startswith("/"):
+            raise UsageError(f"{path} is not an absolute path")
+    return Device(posixpath.normpath(source), posixpath.normpath(target), permissions)
+
+
+def _are_permissions(text: str) -> bool:
+    return bool(text) and set(text) <= _PERMISSIONS and len(set(text)) == len(text)
+
+
+def parse_sysctl(text: str) -> tuple[str, str]:
+    """``--sysctl``'s value, ``name=value``: only a setting that belongs to a namespace of the container's."""
+    name, equals, value = text.partition("=")
+    is_allowed = name in _IPC_SYSCTLS or name.startswith(("net.", "fs.mqueue."))
+    if not equals or not is_allowed or not _SYSCTL.fullmatch(name):
+        raise UsageError(f"sysctl '{text}' is not allowed")
+    return name, value
+
+
+def namespace_of(sysctl: str) -> str:
+    """The type of the namespace that a setting belongs to."""
+    return "network" if sysctl.startswith("net.") else "ipc"
+
+
+def parse_platform(text: str) -> str:
+    """``--platform``'s value as ``os[/architecture[/variant]]`` in OCI's names; an architecture alone is Linux's."""
+    complaint = f'error parsing specified platform: "{text}": '
+    parts = text.lower().split("/")
+    if len(parts) > 3:
+        raise UsageError(f"{complaint}cannot parse platform specifier: invalid argument")
+    if not all(map(_PLATFORM_PART.fullmatch, parts)):
+        raise UsageError(f"{complaint}invalid component: invalid argument")
+    first, *rest = parts
+    if rest:
+        return "/".join((_SYSTEMS.get(first, first), _ARCHITECTURES.get(rest[0], rest[0]), *rest[1:]))
+    if first in _SYSTEMS:
+        return _SYSTEMS[first]
+    if first in _ARCHITECTURES:
+        return f"linux/{_ARCHITECTURES[first]}"
+    raise UsageError(f"{complaint}unknown operating system or architecture: invalid argument")
+
+
+def matches_platform(wanted: str, system: str, architecture: str) -> bool:
+    """Whether an image for this *system* and *architecture* is of the platform that was asked for, "" being any."""
+    parts = wanted.split("/") if wanted else []
+    return all(part == own for part, own in zip(parts, (system, architecture), strict=False))
