@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jupyter_client.manager import KernelManager
 
@@ -27,6 +28,10 @@ from support import peers
 from support.peers import Peer, Runtime, Unavailable
 from support.store import BUSYBOX, COMMAND, Store, temporary_store
 
+if TYPE_CHECKING:
+    from kernel_sandbox.engine import Engine
+
+_MANY = 200
 WARM, COLD = "kernel-sandbox, warm process", "kernel-sandbox, command line"
 PLAIN_KERNEL, SANDBOX_KERNEL = "python3", "python3-sandbox"
 
@@ -88,14 +93,36 @@ class Lab:
         )
 
     @cached_property
-    def warm_run(self) -> Callable[[], object]:
-        """`run --rm --network none busybox true` in a process that has the engine loaded, as a notebook has."""
+    def warm(self) -> "Engine":
+        """The engine in a process that has it loaded, as a notebook has."""
         from kernel_sandbox.engine import Engine
+
+        return self._resources.enter_context(Engine.open())
+
+    def run_true(self) -> None:
+        """`run --rm --network none busybox true`, warm."""
         from kernel_sandbox.spec.options import ContainerOptions
 
-        engine = self._resources.enter_context(Engine.open())
-        options = ContainerOptions(image=BUSYBOX, command=("true",), remove=True)
-        return lambda: engine.containers.run(options)
+        self.warm.containers.run(ContainerOptions(image=BUSYBOX, command=("true",), remove=True))
+
+    def running(self, *command: str) -> str:
+        """The id of a warm container that runs until the benchmark ends."""
+        from kernel_sandbox.spec.options import ContainerOptions
+
+        containers = self.warm.containers
+        id_ = containers.create(ContainerOptions(image=BUSYBOX, command=command)).id
+        containers.start(id_).close()
+        self._resources.callback(containers.remove, id_, force=True)
+        return id_
+
+    def at_end(self, work: Callable[..., object], *arguments: object) -> None:
+        """Call this when all benchmarks are done."""
+        self._resources.callback(work, *arguments)
+
+    @cached_property
+    def daemons(self) -> tuple[Peer, ...]:
+        """Those of the other engines that keep containers: Docker and podman."""
+        return tuple(engine for engine in self.engines if engine.name in ("docker", "podman"))
 
     @cached_property
     def engines(self) -> tuple[Peer, ...]:
@@ -125,12 +152,91 @@ def run_true(lab: Lab) -> Benchmark:
         "run --rm --network none busybox true",
         30,
         (
-            Contestant(WARM, timed(lambda: lab.warm_run())),
+            Contestant(WARM, timed(lab.run_true)),
             Contestant(COLD, timed(lab.command("run", "--rm", "--network", "none", BUSYBOX, "true"))),
             *(Contestant(engine.name, timed(engine.run_true)) for engine in lab.engines),
         ),
         (Target(WARM, 0.1, "docker"), Target(WARM, 3, "crun"), Target(COLD, 0.6, "docker")),
     )
+
+
+def exec_true(lab: Lab) -> Benchmark:
+    """One more process in a container that runs, to its end."""
+    from kernel_sandbox.spec.execution import ExecOptions
+
+    own = lab.running("sleep", "1000")
+
+    def execute() -> None:
+        with lab.warm.containers.execute(own, ExecOptions(("true",))) as attachment:
+            attachment.end()
+
+    for engine in lab.daemons:
+        engine.cli("run", "-d", "--network", "none", "--name", "bench-exec", "busybox", "sleep", "1000", check=True)
+    return Benchmark(
+        "exec CONTAINER true",
+        30,
+        (
+            Contestant(WARM, timed(execute)),
+            Contestant(COLD, timed(lab.command("exec", own, "true"))),
+            *(_of(engine, "exec", "bench-exec", "true") for engine in lab.daemons),
+        ),
+        (Target(WARM, 0.1, "docker"),),
+    )
+
+
+def start_stop(lab: Lab) -> Benchmark:
+    """A container that ends when it is asked to: started, and stopped."""
+    command = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done")
+    own = lab.running(*command)
+
+    def restart() -> None:
+        lab.warm.containers.start(own).close()
+        lab.warm.containers.stop(own)
+
+    lab.warm.containers.stop(own)
+    for engine in lab.daemons:
+        engine.cli("create", "--network", "none", "--name", "bench-stop", "busybox", *command, check=True)
+
+    def both(engine: Peer) -> None:
+        engine.cli("start", "bench-stop", check=True)
+        engine.cli("stop", "bench-stop", check=True)
+
+    return Benchmark(
+        "start and stop",
+        15,
+        (
+            Contestant(WARM, timed(restart)),
+            *(Contestant(engine.name, timed(partial(both, engine))) for engine in lab.daemons),
+        ),
+        (Target(WARM, 0.2, "docker"),),
+    )
+
+
+def list_many(lab: Lab) -> Benchmark:
+    """`ps -a` with 200 containers."""
+    from kernel_sandbox.spec.options import ContainerOptions
+
+    containers = lab.warm.containers
+    for _ in range(_MANY):
+        id_ = containers.create(ContainerOptions(image=BUSYBOX, command=("true",))).id
+        lab.at_end(containers.remove, id_)
+    for engine in lab.daemons:
+        for _ in range(_MANY):
+            engine.cli("create", "--network", "none", "busybox", "true", check=True)
+    return Benchmark(
+        f"ps -a with {_MANY} containers",
+        20,
+        (
+            Contestant(COLD, timed(lab.command("ps", "-a"))),
+            *(_of(engine, "ps", "-a") for engine in lab.daemons),
+        ),
+        (Target(COLD, 1, "docker"),),
+    )
+
+
+def _of(engine: Peer, *arguments: str) -> Contestant:
+    """Another engine's command."""
+    return Contestant(engine.name, timed(lambda: engine.cli(*arguments, check=True)))
 
 
 def cold_commands(lab: Lab) -> Benchmark:
@@ -168,7 +274,7 @@ def kernel_ready(_: Lab) -> Benchmark:
     )
 
 
-BENCHMARKS = (run_true, cold_commands, kernel_ready)
+BENCHMARKS = (run_true, exec_true, start_stop, list_many, cold_commands, kernel_ready)
 
 
 def measure(benchmark: Benchmark, rounds: int) -> dict[str, list[float]]:
