@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -104,9 +105,7 @@ def _show(result: Result) -> int:
         case Download():
             result.write(1)
         case _:
-            text = result.text()
-            if text:
-                print(text, flush=True)
+            print(result.printed(), end="", flush=True)
     for error in result.errors:
         _complain(error)
     return int(any(error.exit_code for error in result.errors))
@@ -150,10 +149,14 @@ def _proxy_signals(attachment: Attachment) -> None:
 
 
 def _write(frame: Frame) -> None:
+    """All of it, also where the descriptor is shared with a program that made it non-blocking."""
     descriptor = 2 if frame.kind is Kind.STDERR else 1
     rest = memoryview(frame.payload)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select((), (descriptor,), ())
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def _ask_help(context: click.Context, parameter: click.Parameter, value: bool) -
 class Command(click.Command):
     """A command that reads its flags as Docker's do, and whose failures have exit code 1, as those of Docker's daemon.
 
-    ``allow_interspersed_args`` is for all of click: whether flags may follow the first word.
+    ``allow_interspersed_args``, which is click's, tells whether flags may follow the first word.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -112,10 +112,17 @@ class Command(click.Command):
         return _quiet(super().get_help_option(ctx))
 
 
+class FlagError(UsageError):
+    """Flags that Docker's client refuses, before its daemon hears of them."""
+
+
 class CreatingCommand(Command):
-    """``create``: flags end at the image's name."""
+    """``create``: flags end at the image's name. What they mean together is a matter of flags still."""
 
     allow_interspersed_args = False
+
+    def exit_code(self, error: SandboxError) -> int:
+        return error.exit_code if isinstance(error, FlagError) else super().exit_code(error)
 
 
 class RunCommand(CreatingCommand):

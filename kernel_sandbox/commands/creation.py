@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from kernel_sandbox.commands.command import Context
+from kernel_sandbox.commands.command import Context, FlagError
 from kernel_sandbox.errors import HostError, SandboxError, UsageError
 from kernel_sandbox.spec import flags as texts
 from kernel_sandbox.spec import kernel_flags, mount_flags, seccomp, sharing
+from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, RestartPolicy, Sharing, Tmpfs, VolumeMount
 
 _MAX_FILE = 1 << 20
@@ -25,17 +26,20 @@ _PASSED_ON = (
 )  # fmt: skip
 
 
-def wanted(context: Context, /, detach_keys: str = "", **flags: Any) -> ContainerOptions:
+def wanted(context: Context, /, detach_keys: str = "", detached: bool = False, **flags: Any) -> ContainerOptions:
     """The container that the flags ask for. Raises UsageError."""
     restart = flags["restart"]
     if flags["remove"] and restart and restart.name != "no":
-        raise UsageError("conflicting options: cannot specify both --restart and --rm")
+        raise FlagError("conflicting options: cannot specify both --restart and --rm")
     log_options = dict(flags["log_options"])
+    if flags["log_driver"] == "none" and log_options:
+        raise FlagError("invalid logging opts for driver none")
     log_max_size, log_max_files = texts.log_limits(flags["log_driver"], log_options)
     options = ContainerOptions(
         **{name: flags[name] for name in _PASSED_ON},
         name=flags["name"].removeprefix("/"),
         detach_keys=detach_keys,
+        detached=detached,
         env=variables(context, flags["env_files"], flags["env"]),
         labels=_labels(flags["label_files"], flags["labels"]),
         entrypoint=_entrypoint(flags["entrypoint"]),
@@ -53,7 +57,8 @@ def wanted(context: Context, /, detach_keys: str = "", **flags: Any) -> Containe
         storage_size=texts.storage_size(flags["storage_options"]),
         platform=kernel_flags.parse_platform(flags["platform"]) if flags["platform"] else "",
     )
-    options = _with_mounts(options, (*flags["volumes"], *map(mount_flags.checked_mount, flags["mounts"])))
+    volumes = (mount_flags.parse_volume(text) for text in flags["volumes"])
+    options = _with_mounts(options, (*volumes, *map(mount_flags.parse_mount, flags["mounts"])))
     for option in flags["security"]:
         options = _with_security(options, option)
     return options
@@ -68,14 +73,21 @@ def limits(flags: dict[str, Any]) -> Limits:
 def variables(context: Context, files: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:
     """``--env-file`` and ``-e`` together, the latter last. Raises UsageError."""
     own = dict(context.environment)
-    listed = (pair for file in files for pair in texts.parse_pairs(file, _content(file), own))
+    listed = (pair for file in files for pair in _pairs(file, own))
     named = (entry for text in given if (entry := texts.parse_env(text, own)) is not None)
     return (*listed, *named)
 
 
 def _labels(files: Iterable[str], given: Iterable[tuple[str, str]]) -> dict[str, str]:
-    listed = (texts.parse_label(pair) for file in files for pair in texts.parse_pairs(file, _content(file), {}))
+    listed = (texts.parse_label(pair) for file in files for pair in _pairs(file, {}))
     return dict((*listed, *given))
+
+
+def _pairs(file: str, own: Mapping[str, str]) -> tuple[str, ...]:
+    try:
+        return texts.parse_pairs(file, _content(file), own)
+    except UsageError as error:
+        raise FlagError(str(error)) from None
 
 
 def _content(path: str) -> bytes:
@@ -83,11 +95,11 @@ def _content(path: str) -> bytes:
         with open(path, "rb") as file:
             content = file.read(_MAX_FILE + 1)
     except IsADirectoryError:
-        raise UsageError(f"invalid env file ({path}): read {path}: is a directory") from None
+        raise FlagError(f"invalid env file ({path}): read {path}: is a directory") from None
     except OSError as error:
-        raise UsageError(f"open {path}: {(error.strerror or '').lower()}") from None
+        raise FlagError(f"open {path}: {(error.strerror or '').lower()}") from None
     if len(content) > _MAX_FILE:
-        raise UsageError(f"invalid env file ({path}): it is larger than {_MAX_FILE} bytes")
+        raise FlagError(f"invalid env file ({path}): it is larger than {_MAX_FILE} bytes")
     return content
 
 
@@ -108,15 +120,18 @@ def _sharing(flags: dict[str, Any]) -> Sharing:
     )
 
 
-def _health(flags: dict[str, Any]) -> Any:
-    return texts.health(
-        flags["health_cmd"],
-        flags["health_interval"],
-        flags["health_timeout"],
-        flags["health_start_period"],
-        flags["health_retries"],
-        flags["no_healthcheck"],
-    )
+def _health(flags: dict[str, Any]) -> Healthcheck | None:
+    try:
+        return texts.health(
+            flags["health_cmd"],
+            flags["health_interval"],
+            flags["health_timeout"],
+            flags["health_start_period"],
+            flags["health_retries"],
+            flags["no_healthcheck"],
+        )
+    except UsageError as error:
+        raise FlagError(str(error)) from None
 
 
 def _with_mounts(plain: ContainerOptions, mounts: Iterable[Bind | VolumeMount | Tmpfs]) -> ContainerOptions:
@@ -132,7 +147,7 @@ def _with_mounts(plain: ContainerOptions, mounts: Iterable[Bind | VolumeMount | 
 def _with_security(plain: ContainerOptions, option: str) -> ContainerOptions:
     name, separator, value = option.replace(":", "=", 1).partition("=")
     if not separator and name != "no-new-privileges":
-        raise UsageError(f'Invalid --security-opt: "{option}"')
+        raise FlagError(f'Invalid --security-opt: "{option}"')
     match name, value:
         case "no-new-privileges", "" | "true" | "false":
             return msgspec.structs.replace(plain, no_new_privileges=value != "false")
@@ -157,13 +172,13 @@ def _profile(path: str) -> seccomp.Profile:
             return seccomp.parse_profile(file.read(_MAX_FILE))
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise UsageError(f"opening seccomp profile ({path}) failed: open {path}: {reason}") from error
+        raise FlagError(f"opening seccomp profile ({path}) failed: open {path}: {reason}") from error
 
 
 def check_pull(pull: str, image: str) -> None:
     """``--pull``: what is not in the store cannot be fetched. Raises UsageError, HostError."""
     if pull not in _PULLS:
-        raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
+        raise FlagError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
     if pull == "always":
         raise HostError(f"cannot pull {image}: this engine has no registry: import an image, or leave --pull out")
 

@@ -12,7 +12,6 @@ from kernel_sandbox.commands import flags
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import flags as texts
 from kernel_sandbox.spec import kernel_flags, mount_flags, sharing, times, units
-from kernel_sandbox.spec import options as values
 
 _NO_NETWORK = "a container has loopback alone, the host's network or another container's"
 _REFUSED = {
@@ -132,12 +131,18 @@ def named_variable(text: str) -> str:
     return text
 
 
-def _volume(text: str) -> values.Bind | values.VolumeMount:
+def _volume(text: str) -> str:
     """A host directory may be given from the current one on, with a dot in front."""
+    mount_flags.check_volume(text)
     source, colon, rest = text.partition(":")
     if colon and (source == "." or source.startswith("./")):
-        return mount_flags.parse_volume(f"{os.path.abspath(source)}:{rest}")
-    return mount_flags.parse_volume(text)
+        return f"{os.path.abspath(source)}:{rest}"
+    return text
+
+
+def _mount(text: str) -> str:
+    mount_flags.check_mount(text)
+    return text
 
 
 def _files() -> tuple[click.Option, ...]:
@@ -146,7 +151,7 @@ def _files() -> tuple[click.Option, ...]:
             "-v", "--volume", "volumes", read=_volume, quotes=False,
             metavar="[SOURCE:]TARGET[:MODE]", help="Show a host directory or a volume inside.",
         ),
-        _many("--mount", "mounts", read=mount_flags.parse_mount, metavar="KEY=VALUE,…", help="The same, in full."),
+        _many("--mount", "mounts", read=_mount, metavar="KEY=VALUE,…", help="The same, in full."),
         _many("--tmpfs", metavar="TARGET[:OPTIONS]", help="Have memory there, gone in the end."),
         _many("--volumes-from", metavar="CONTAINER[:ro]", help="Have the volumes of another container."),
         _option("--read-only", "readonly", is_flag=True, help="Make the root filesystem read-only."),

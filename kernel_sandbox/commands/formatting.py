@@ -46,11 +46,21 @@ def _head_of_label(key: str) -> str:
 
 
 def rendered(text: str, documents: Sequence[object], strict: bool = True) -> Lines:
-    """``inspect --format``: one line for each document; *strict*: in the words of ``inspect``. Raises TemplateError."""
+    """``inspect --format``: one line for each document; *strict*: in the words of ``inspect``.
+
+    A template that does not fit a document leaves an empty line, as with Docker. Raises TemplateError for one that is
+    none.
+    """
     from kernel_sandbox.spec import template
 
     compiled = template.compile("{{json .}}" if text == "json" else text)
-    return Lines(tuple(compiled.render(document, strict) for document in documents))
+    lines: list[str] = []
+    for document in documents:
+        try:
+            lines.append(compiled.render(document, strict))
+        except template.TemplateError as error:
+            return Lines((*lines, ""), errors=(error,))
+    return Lines(tuple(lines))
 
 
 def to_json(documents: Sequence[object]) -> str:

@@ -10,12 +10,23 @@ import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import rendered, to_json
-from kernel_sandbox.commands.results import Document, Result
+from kernel_sandbox.commands.results import Document, Lines, Result
 from kernel_sandbox.errors import NotFound, SandboxError
 
 F = TypeVar("F", bound=Callable[..., object])
 Look = Callable[[str], object]
+_NO_TEMPLATE = 64
 _TYPES = ("container", "image", "volume")
+
+
+class InspectCommand(Command):
+    """As with Docker, a template that is none has an exit code of its own."""
+
+    def exit_code(self, error: SandboxError) -> int:
+        """The program's exit code for an error of this command."""
+        from kernel_sandbox.spec.template import TemplateError
+
+        return _NO_TEMPLATE if isinstance(error, TemplateError) else 1
 
 
 def inspected(names: tuple[str, ...], look: Look, template: str) -> Result:
@@ -27,7 +38,8 @@ def inspected(names: tuple[str, ...], look: Look, template: str) -> Result:
         except SandboxError as error:
             errors.append(error)
     if template:
-        return msgspec.structs.replace(rendered(template, documents), errors=tuple(errors))
+        lines = rendered(template, documents) if documents else Lines(("",))
+        return msgspec.structs.replace(lines, errors=(*errors, *lines.errors))
     return Document(to_json(documents), errors=tuple(errors))
 
 
@@ -42,7 +54,7 @@ def _size_option(command: F) -> F:
     return click.option("-s", "--size", is_flag=True, help="Tell how many bytes a container takes.")(command)
 
 
-@click.command(cls=Command)
+@click.command(cls=InspectCommand)
 @format_option
 @_size_option
 @click.option("--type", "type_", default="", metavar="|".join(_TYPES), help="Look for objects of this type only.")
@@ -69,7 +81,7 @@ def inspect(context: Context, template: str, size: bool, type_: str, names: tupl
     return inspected(names, look, template)
 
 
-@click.command("inspect", cls=Command)
+@click.command("inspect", cls=InspectCommand)
 @format_option
 @_size_option
 @click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
@@ -79,7 +91,7 @@ def inspect_container(context: Context, template: str, size: bool, containers: t
     return inspected(containers, _container(context, size), template)
 
 
-@click.command("inspect", cls=Command)
+@click.command("inspect", cls=InspectCommand)
 @format_option
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.pass_obj

@@ -107,11 +107,8 @@ def _ids(found: tuple[Listed, ...], template: str, no_trunc: bool) -> Result:
 
 
 def _table(columns: tuple[str, ...], shown: tuple[ContainerRow, ...], items: tuple[ContainerRow, ...]) -> Table:
-    attributes = {name: field for field, name in zip(
-        ContainerRow.__struct_fields__, ContainerRow.__struct_encode_fields__, strict=True
-    )}  # fmt: skip
-    fields = [attributes[column] for column in columns]
-    cells = tuple(tuple(getattr(row, field) for field in fields) for row in shown)
+    fields = dict(zip(ContainerRow.__struct_encode_fields__, ContainerRow.__struct_fields__, strict=True))
+    cells = tuple(tuple(getattr(row, fields[column]) for column in columns) for row in shown)
     return Table(tuple(_HEADERS[column] for column in columns), cells, items)
 
 
@@ -129,7 +126,7 @@ def container_row(listed_: Listed, now: int) -> ContainerRow:
         state=container.status.value,
         created_at=time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(container.created // 10**9)),
         labels=",".join(sorted(f"{key}={value}" for key, value in listed_.labels.items())),
-        networks=str(container.options.network),
+        networks="" if container.options.sharing.network else str(container.options.network),
         size=_size(listed_),
         mounts=",".join(_mounts(container)),
         local_volumes=str(len(container.options.volumes)),

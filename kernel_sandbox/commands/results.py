@@ -25,6 +25,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """As Docker prints it, without the last line's end."""
         return ""
 
+    def printed(self) -> str:
+        """As Docker prints it."""
+        text = self.text()
+        return f"{text}\n" if text else ""
+
 
 class Lines(Result, frozen=True):
     """Lines of text: ids, names, help."""
@@ -33,6 +38,9 @@ class Lines(Result, frozen=True):
 
     def text(self) -> str:
         return "\n".join(self.lines)
+
+    def printed(self) -> str:
+        return "".join(f"{line}\n" for line in self.lines)
 
 
 class Table(Result, frozen=True):

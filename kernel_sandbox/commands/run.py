@@ -39,7 +39,7 @@ def run(context: Context, /, detach: bool, detach_keys: str, sig_proxy: bool, **
     if not detach:
         context.check_terminal(takes_input, flags["tty"])
     context.engine.warm_up()
-    container = _created(context, detach_keys=detach_keys, **flags)
+    container = _created(context, detach_keys=detach_keys, detached=detach, **flags)
     containers = context.engine.containers
     try:
         attachment = containers.start(container.id, foreground=not detach, console=context.console)

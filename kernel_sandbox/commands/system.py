@@ -27,7 +27,7 @@ def info(context: Context, template: str) -> Result:
 
     found = system.info(context.engine)
     shown = rendered(template, (found,), strict=False) if template else Lines(tuple(_info(found)))
-    return msgspec.structs.replace(shown, errors=tuple(map(_warning, found.warnings)))
+    return msgspec.structs.replace(shown, errors=(*shown.errors, *map(_warning, found.warnings)))
 
 
 def _warning(text: str) -> SandboxError:

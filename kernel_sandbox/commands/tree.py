@@ -88,5 +88,5 @@ root.add_command(container)
 root.add_command(image)
 root.add_command(system_)
 root.add_command(volumes.volume)
-for _command, _name in ((volumes.ls, "list"), (volumes.rm, "remove")):
-    volumes.volume.add_command(hidden(_command), _name)
+for _other, _name in ((volumes.ls, "list"), (volumes.rm, "remove")):
+    volumes.volume.add_command(hidden(_other), _name)

@@ -13,10 +13,10 @@ import msgspec
 from kernel_sandbox.engine import accounts, logs, tasks
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.engine.records import ContainerRecords
-from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, StoreError, UsageError
-from kernel_sandbox.runtime import sessions
+from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, NotFound, StoreError, UsageError
+from kernel_sandbox.runtime import ids, interpreter, sessions
 from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind
-from kernel_sandbox.runtime.launcher import call
+from kernel_sandbox.runtime.launcher import Launcher, WarmLauncher, call
 from kernel_sandbox.spec import bundle, execution, runtime
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec.derivation import Origin
@@ -50,13 +50,25 @@ class Containers(ContainerRecords):
         ours, theirs = socket.socketpair()
         attachment = self._attachment(container, ours)
         try:
-            with theirs:
-                self._launcher.spawn("supervise", tasks.encode(task), (theirs.fileno(),))
+            with theirs, self._launcher_for(container) as launcher:
+                launcher.spawn("supervise", tasks.encode(task), (theirs.fileno(),))
             attachment.await_start()
         except BaseException:
             attachment.close()
             raise
         return attachment
+
+    @contextlib.contextmanager
+    def _launcher_for(self, container: Container) -> Iterator[Launcher]:
+        """The usual one; but root inside that may be the machine's root owns the interpreter's file (CVE-2019-5736)."""
+        if not (container.options.may_have_host_ids and ids.is_privileged()) or interpreter.is_exposed():
+            yield self._launcher
+            return
+        launcher = WarmLauncher(tasks.HELPER, sealed=True)
+        try:
+            yield launcher
+        finally:
+            launcher.close()
 
     def _attachment(self, container: Container, connection: socket.socket) -> Attachment:
         path = self._paths.container(container.id).socket
@@ -98,7 +110,10 @@ class Containers(ContainerRecords):
 
     def kill(self, key: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a container's first process. Raises Conflict where it does not run."""
-        container = self.find(key)
+        try:
+            container = self.find(key)
+        except NotFound as error:
+            raise NotFound(f"Cannot kill container: {key}: {error}") from error
         if container.status not in (Status.RUNNING, Status.PAUSED):
             raise Conflict(f"Cannot kill container: {key}: Container {container.id} is not running")
         with self._connected(container) as attachment:
@@ -235,9 +250,10 @@ class Containers(ContainerRecords):
         container = self.find(key)
         if container.is_active:
             if not force:
+                how = "Unpause and then stop" if container.status is Status.PAUSED else "Stop"
                 raise Conflict(
-                    f"You cannot remove a running container {container.id}. "
-                    "Stop the container before attempting removal or force remove"
+                    f"You cannot remove a {container.status.value} container {container.id}. "
+                    f"{how} the container before attempting removal or force remove"
                 )
             with contextlib.suppress(Conflict), self._connected(container) as attachment:
                 self._kill_and_wait(container, attachment)
@@ -255,8 +271,10 @@ class Containers(ContainerRecords):
             )
 
     def logs(self, key: str, wanted: logs.Selection = logs.EVERYTHING) -> Iterator[Frame]:
-        """What a container has written, on its two streams."""
+        """What a container has written, on its two streams. Raises Conflict where it keeps no log."""
         container = self.find(key)
+        if container.options.log_driver == "none":
+            raise Conflict("configured logging driver does not support reading")
         files = self._paths.container(container.id)
         return logs.read(files.log, wanted, files.socket if container.is_active else None)
 

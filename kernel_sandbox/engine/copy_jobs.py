@@ -46,7 +46,7 @@ def copy_out(task: CopyOut, descriptors: tuple[int, ...]) -> None:
                 where = os.fsdecode(error.filename or task.path)
                 raise SandboxError(f"cannot read {where}: permission denied") from error
 
-    _look(task, work)
+    _look(task, work, descriptors[0])
 
 
 def copy_in(task: CopyIn, descriptors: tuple[int, ...]) -> None:
@@ -69,7 +69,7 @@ def copy_in(task: CopyIn, descriptors: tuple[int, ...]) -> None:
         with open(descriptors[1], "rb", closefd=False) as raw:
             unpack_tree(open_compressed(raw) if task.is_stream else raw, choose, owners, _ownership())
 
-    _look(task, work)
+    _look(task, work, descriptors[0])
 
 
 def _destination(task: CopyIn, place: places.Root) -> places.Found:
@@ -126,7 +126,7 @@ def _ownership() -> Ownership:
     return Ownership.REAL if several else Ownership.SINGLE
 
 
-def _look(task: PartOfContainer, work: Callable[[int], None]) -> None:
+def _look(task: PartOfContainer, work: Callable[[int], None], client: int) -> None:
     """Call *work* with a root of the container's files, running or not. Raises NotFound, Conflict.
 
     A container that does not run is kept from being started meanwhile, any from being removed.
@@ -139,12 +139,12 @@ def _look(task: PartOfContainer, work: Callable[[int], None]) -> None:
             break
         if found.status in (state.Status.RUNNING, state.Status.PAUSED):
             with contextlib.suppress(view.HasEnded, FileNotFoundError), locks.shared_directory(files.home):
-                view.look(_running(task, found), work)
+                view.look(_running(task, found), work, client)
                 return
         elif found.status is not state.Status.RESTARTING and (lock := locks.take(files.lock)) is not None:
             try:
                 with _stopped(task, found) as stopped:
-                    view.look(stopped, work)
+                    view.look(stopped, work, client)
                 return
             finally:
                 os.close(lock)

@@ -116,7 +116,7 @@ def _pipe() -> tuple[int, int]:
 
 def _check_output(path: copying.Path) -> None:
     """What can be told before anything is copied. Raises SandboxError."""
-    parent = path.parent
+    parent = os.path.dirname(path.text)
     if not os.path.exists(parent):
         raise SandboxError(f'invalid output path: directory "{parent}" does not exist')
     with _own_root() as root:

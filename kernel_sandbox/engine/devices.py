@@ -6,13 +6,15 @@ nodes do not know, so that it gets nodes of its own (``runtime.devices``); with 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kernel_sandbox.errors import HostError, UsageError
+from kernel_sandbox.errors import ContainerStartError, HostError, UsageError
 from kernel_sandbox.runtime.devices import Node
 from kernel_sandbox.spec.idmap import IdMap
 from kernel_sandbox.spec.mounts import DEVICES
@@ -23,6 +25,7 @@ _DEV = "/dev"
 _NOT_SHARED = {"pts", "shm", "fd", "mqueue", "hugepages", "console", "ptmx", *DEVICES}
 _READ, _WRITE = 0o4, 0o2
 _MOST = 512
+_NOT_FOUND = 127
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -35,7 +38,8 @@ class Found(msgspec.Struct, frozen=True):
 def find(asked: Iterable[Device], everything: bool, own_ids: tuple[IdMap, IdMap] | None) -> Found:
     """The devices that were *asked* for, and *everything* in the host's /dev where that is wanted.
 
-    *own_ids* are the container's, where they are none of the host's user. Raises UsageError, HostError.
+    *own_ids* are the container's, where they are none of the host's user. Raises UsageError, HostError and
+    ContainerStartError.
     """
     wanted = [each for device in asked for each in _expanded(device)]
     if everything:
@@ -48,8 +52,8 @@ def find(asked: Iterable[Device], everything: bool, own_ids: tuple[IdMap, IdMap]
     for each in wanted:
         if set(each.permissions) != _ALL:
             raise HostError(
-                f"cannot give {each.source} with the permissions {each.permissions}: the host's own node is seen, whose "
-                "permissions rule: leave them out, or run as root with ids of the container's own"
+                f"cannot give {each.source} with the permissions {each.permissions}: the host's own node is seen, "
+                "whose permissions rule: leave them out, or run as root with ids of the container's own"
             )
     return Found(binds)
 
@@ -59,24 +63,26 @@ def _expanded(device: Device) -> Iterator[Device]:
     try:
         mode = os.stat(device.source).st_mode
     except OSError as error:
-        raise _unusable(device.source, (error.strerror or "").lower()) from None
+        # Docker's client takes any start that fails for want of a file for a missing command.
+        code = _NOT_FOUND if error.errno == errno.ENOENT else 125
+        raise ContainerStartError(_complaint(device.source, (error.strerror or "").lower()), code) from None
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         yield device
         return
     inside = tuple(_below(device.source)) if stat.S_ISDIR(mode) else ()
     if not inside:
-        raise _unusable(device.source, "not a device node")
+        raise UsageError(_complaint(device.source, "not a device node"))
     for path in inside:
         yield Device(path, device.target + path.removeprefix(device.source), device.permissions)
 
 
-def _unusable(source: str, reason: str) -> UsageError:
-    return UsageError(f'error gathering device information while adding custom device "{source}": {reason}')
+def _complaint(source: str, reason: str) -> str:
+    return f'error gathering device information while adding custom device "{source}": {reason}'
 
 
 def _below(directory: str) -> Iterator[str]:
-    """The devices in a directory and in those below; links are none."""
-    with os.scandir(directory) as entries:
+    """The devices in a directory and in those below, as far as the caller may look; links are none."""
+    with contextlib.suppress(PermissionError), os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False):
                 if directory != _DEV or entry.name not in _NOT_SHARED:
@@ -88,7 +94,7 @@ def _below(directory: str) -> Iterator[str]:
 
 
 def _node(device: Device, own_ids: tuple[IdMap, IdMap]) -> Node:
-    """With all permissions it is the container's root's; else everybody's, as far as allowed, and nobody's to change."""
+    """With all permissions it is the container's root's; else everybody's as far as allowed, and no one's to change."""
     status = os.stat(device.source)
     type_ = stat.S_IFMT(status.st_mode)
     if set(device.permissions) == _ALL:

@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 
 
 class ImageUsage(msgspec.Struct, frozen=True):
-    """An image, how many bytes of it are other images' too, and how many containers it has."""
+    """An image, how many bytes of it are other images', too, and how many its own, and how many containers it has."""
 
     image: Image
     shared: int
+    unique: int
     containers: int
-
-    @property
-    def unique(self) -> int:
-        return self.image.size - self.shared
 
 
 class VolumeUsage(msgspec.Struct, frozen=True):
@@ -64,11 +61,10 @@ def _images(
     images: Sequence[Image], layers: Mapping[Digest, int], containers: Mapping[str, int]
 ) -> tuple[ImageUsage, ...]:
     users = Counter(layer.chain_id for image in images for layer in image.layers)
+
+    def size(image: Image, shared: bool) -> int:
+        return sum(layers[each.chain_id] for each in image.layers if (users[each.chain_id] > 1) is shared)
+
     return tuple(
-        ImageUsage(
-            image,
-            sum(layers[layer.chain_id] for layer in image.layers if users[layer.chain_id] > 1),
-            containers.get(image.id, 0),
-        )
-        for image in images
+        ImageUsage(image, size(image, True), size(image, False), containers.get(image.id, 0)) for image in images
     )

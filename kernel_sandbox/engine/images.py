@@ -194,10 +194,10 @@ class Images:
         assert name is not None
         image = self.find(source)
         self._state.tag(image.id, name)
-        self._tell(image, "tag", self._labels(image), _familiar(name))
+        self._tell(image, "tag", self.labels(image), _familiar(name))
         self._write_index()
 
-    def _labels(self, image: Image) -> Mapping[str, str]:
+    def labels(self, image: Image) -> Mapping[str, str]:
         """The image's labels; none for a damaged image, which can be named and removed all the same."""
         try:
             return self.config(image).config.labels
@@ -255,11 +255,11 @@ class Images:
 
     def _untag(self, image: Image, tag: str) -> None:
         self._state.untag(tag)
-        self._tell(image, "untag", self._labels(image))
+        self._tell(image, "untag", self.labels(image))
 
     def _delete(self, image: Image) -> Removed:
         """Forget the image, then its content as far as no other image has it."""
-        labels = self._labels(image)
+        labels = self.labels(image)
         self._state.remove_image(image.id)
         for _ in image.tags:
             self._tell(image, "untag", labels)

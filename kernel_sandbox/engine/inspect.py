@@ -17,7 +17,7 @@ from kernel_sandbox.spec import api, reference
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.host_config import host_config, mount_points
 from kernel_sandbox.spec.image import ContainerConfig, Empty
-from kernel_sandbox.spec.options import Network
+from kernel_sandbox.spec.options import ContainerOptions, Network
 from kernel_sandbox.spec.times import rfc3339
 from kernel_sandbox.storage.state import Container, Image, Status
 
@@ -96,7 +96,7 @@ def _health(health: Health) -> api.Health:
 
 def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
     options = container.options
-    streams = options.attach or (("stdin",) if options.interactive else ()) + ("stdout", "stderr")
+    streams = () if options.detached else options.attach or _all_streams(options)
     anonymous = {each.target: Empty() for each in options.volumes if each.anonymous and not each.as_mount}
     return msgspec.structs.replace(
         _image_config(config),
@@ -112,6 +112,10 @@ def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
         volumes={**config.volumes, **anonymous} or None,
         labels=config.labels,
     )
+
+
+def _all_streams(options: ContainerOptions) -> tuple[str, ...]:
+    return ("stdin", "stdout", "stderr") if options.interactive else ("stdout", "stderr")
 
 
 def _hostname(container: Container) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from kernel_sandbox.engine import measuring
 from kernel_sandbox.engine.selection import selector
-from kernel_sandbox.errors import NotFound, UsageError
+from kernel_sandbox.errors import NotFound, SandboxError, UsageError
 from kernel_sandbox.spec import bundle
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.image import ContainerConfig
@@ -21,6 +21,8 @@ from kernel_sandbox.storage.state import Container, Image
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine
+
+_NOTHING = ContainerConfig(cmd=("",))
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -77,8 +79,11 @@ class KnownImages:
         self._ids_by_name: dict[str, str] = {tag: image.id for image in self.images.values() for tag in image.tags}
 
     def config(self, container: Container) -> ContainerConfig:
-        """What the container's image says of containers."""
-        return self._engine.images.config(self.images[container.image]).config
+        """What the container's image says of containers; nothing for a damaged one, which is listed, too."""
+        try:
+            return self._engine.images.config(self.images[container.image]).config
+        except SandboxError:
+            return _NOTHING
 
     def labels(self, container: Container) -> Mapping[str, str]:
         """The container's labels, those of its image among them."""

@@ -52,7 +52,7 @@ def read(path: str, wanted: Selection, socket_path: str | None) -> Iterator[Fram
     pieces = None
     if wanted.follow and socket_path is not None:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            pieces = _followed(sessions.connect(socket_path), start, wanted.until)
+            pieces = _followed(sessions.connect(socket_path), path, start, wanted.until)
     if pieces is None:
         blocks = log.blocks(path, start, log.end(path))
         pieces = (piece for block in blocks for piece in (block.output() if as_written else block.frames()))
@@ -95,19 +95,28 @@ def _first_since(path: str, since: int) -> int:
     return start
 
 
-def _followed(connection: socket.socket, start: int, until: int | None) -> Iterator[Frame]:
-    """What the monitor has from *start* on, until the container ends or the time has come."""
-    decoder, poll = Decoder(), select.poll()
-    with connection:
+def _followed(connection: socket.socket, path: str, start: int, until: int | None) -> Iterator[Frame]:
+    """What the monitor has from *start* on, until the container ends or the time has come.
+
+    One that ended before it could answer has written everything into the log.
+    """
+    decoder, poll, has_answered = Decoder(), select.poll(), False
+    with connection, contextlib.suppress(ConnectionError):
         connection.sendall(Frame(Kind.FOLLOW, str(start).encode()).encode())
         poll.register(connection, select.POLLIN)
         while until is None or time.time_ns() <= until:
             if not poll.poll(None if until is None else max(0, until - time.time_ns()) / SECOND * 1000 + 1):
                 continue
             data = connection.recv(_CHUNK)
-            yield from (frame for frame in decoder.feed(data) if frame.kind in _OUTPUT)
             if not data:
-                return
+                break
+            has_answered = True
+            yield from (frame for frame in decoder.feed(data) if frame.kind in _OUTPUT)
+        else:
+            return
+    if not has_answered:
+        for block in log.blocks(path, start, log.end(path)):
+            yield from block.frames()
 
 
 class _Lines:

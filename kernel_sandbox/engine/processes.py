@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +12,9 @@ from kernel_sandbox.errors import Conflict, HostError, SandboxError
 from kernel_sandbox.runtime import processes
 from kernel_sandbox.runtime.cgroups import Cgroup
 from kernel_sandbox.storage.state import Container
+
+if TYPE_CHECKING:
+    import subprocess
 
 _USUAL_OPTIONS = ("-ef",)
 _RENAMED = re.compile(r"\s(\S*)=\s*(PID\S*)")
@@ -53,6 +56,8 @@ def _ps(arguments: Sequence[str], members: Iterable[int]) -> list[str]:
 
 
 def _run_ps(arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    import subprocess
+
     try:
         return subprocess.run(["ps", *arguments], capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL)
     except FileNotFoundError:

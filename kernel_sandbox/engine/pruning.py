@@ -50,6 +50,7 @@ def prune_containers(engine: Engine, filters: Filters, zone: int) -> Pruned:
             continue
         removed.append(container.id)
         freed += written
+    engine.events.record("container", "prune", "", {"reclaimed": str(freed)})
     return Pruned(tuple(removed), bytes=freed)
 
 
@@ -62,7 +63,7 @@ def prune_images(engine: Engine, all_: bool, filters: Filters, zone: int) -> Pru
     freed = 0
     for image in engine.images.list():
         is_meant = (all_ or not image.tags) and is_old(image.created)
-        if not is_meant or not filters.fits_labels(engine.images.config(image).config.labels):
+        if not is_meant or not filters.fits_labels(engine.images.labels(image)):
             continue
         sizes = measuring.layer_sizes(engine, (image,))
         try:
@@ -72,6 +73,7 @@ def prune_images(engine: Engine, all_: bool, filters: Filters, zone: int) -> Pru
                 freed += sum(size for chain_id, size in sizes.items() if chain_id in outcome.deleted)
         except (Conflict, NotFound):  # a container uses it
             continue
+    engine.events.record("image", "prune", "", {"reclaimed": str(freed)})
     return Pruned(tuple(removed), tuple(untagged), freed)
 
 

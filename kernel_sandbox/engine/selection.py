@@ -53,7 +53,7 @@ def _of_identity(engine: Engine, filters: Filters, images: Images) -> Iterator[T
     if filters["label"]:
         yield lambda each: filters.fits_labels(images.labels(each))
     if filters["network"]:
-        yield lambda each: filters.allows("network", str(each.options.network))
+        yield lambda each: not each.options.sharing.network and filters.allows("network", str(each.options.network))
     if filters["volume"]:
         yield lambda each: filters.allows("volume", *_mounted(each))
     if filters["ancestor"]:
@@ -95,7 +95,7 @@ def _of_state(filters: Filters) -> Iterator[Test]:
         yield lambda each: filters.allows("health", each.health.status if each.health else _NO_HEALTH)
     if filters["exited"]:
         codes = tuple(map(_exit_code, filters["exited"]))
-        yield lambda each: not each.is_active and each.exit_code in codes
+        yield lambda each: each.started > 0 and not each.is_active and each.exit_code in codes
 
 
 def _exit_code(text: str) -> int:

@@ -29,6 +29,8 @@ from kernel_sandbox.storage import state
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging, store_errors
 
+_UNREAD_LOG = 1 << 20
+
 
 def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     """The job: run the container to its end. The first descriptor is the client that asked for it."""
@@ -109,7 +111,8 @@ class _Supervisor:
 
     def _log_and_socket(self) -> monitor.Monitor:
         options = self._container.options
-        writer = log.LogWriter(self._files.log, options.log_max_size, options.log_max_files)
+        max_size = _UNREAD_LOG if options.log_driver == "none" else options.log_max_size
+        writer = log.LogWriter(self._files.log, max_size, options.log_max_files)
         return monitor.Monitor(writer, self._files.socket, self)
 
     def _live(

@@ -12,7 +12,7 @@ import msgspec
 from kernel_sandbox.engine import tasks
 from kernel_sandbox.engine.names import volume_name
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import Conflict, NotFound
+from kernel_sandbox.errors import Conflict, NotFound, StoreError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.volumes import checked_name
@@ -85,7 +85,19 @@ class Volumes:
         return VolumeDocument(created, DRIVER, labels, self.mountpoint(volume), volume.name, None, DRIVER)
 
     def remove(self, name: str) -> None:
-        """Remove a volume and its files. Raises NotFound, Conflict while a container has it."""
+        """Remove a volume and its files, on a full disk with the store's reserve.
+
+        Raises NotFound, Conflict while a container has it.
+        """
+        try:
+            self._remove(name)
+        except StoreError:
+            if not self._paths.release_reserve():
+                raise
+            self._remove(name)
+            self._paths.ensure_reserve()
+
+    def _remove(self, name: str) -> None:
         with store_errors(self._paths.home):
             remains = discarded(self._paths, self._records, name)
         self._call("remove_trees", (remains,))

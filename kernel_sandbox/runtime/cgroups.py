@@ -159,6 +159,16 @@ class Cgroup:
                 )
         _apply_all((*v1, *v2), self.paths, where)
 
+    @classmethod
+    def left_of(cls, container_id: str) -> Cgroup:
+        """The groups of a container whose monitor was killed before it could record them."""
+        where = hierarchies()
+        tops = {*where.v1.values(), *((where.unified,) if where.unified else ())}
+        with contextlib.suppress(HostError, OSError):
+            tops.add(_delegated(where.unified or "", set()))
+        paths = (f"{top}/{PARENT}/{container_id}" for top in sorted(tops))
+        return cls(tuple(path for path in paths if os.path.isdir(path)))
+
     @contextlib.contextmanager
     def entrances(self) -> Iterator[Entrances]:
         """Ways in, for a process that is about to be cloned."""

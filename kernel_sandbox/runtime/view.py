@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -58,11 +59,11 @@ class HasEnded(Exception):
     """The container has ended before its files could be looked at."""
 
 
-def look(view: View, work: Callable[[int], None]) -> None:
+def look(view: View, work: Callable[[int], None], client: int) -> None:
     """Call *work* with a descriptor of the container's root, in a child process with the container's ids.
 
-    Raises the SandboxError that *work* raises, and HasEnded where the container has. The calling process must
-    have one thread only.
+    The child is killed once the socket *client* hangs up. Raises the SandboxError that *work* raises, and HasEnded
+    where the container has. The calling process must have one thread only.
     """
     root = _cloned_root(view.running) if view.running else None
     maps = _maps_of(view.running) if view.running and ids.is_privileged() else view.maps
@@ -72,7 +73,7 @@ def look(view: View, work: Callable[[int], None]) -> None:
             pid = _clone(lambda: _child(view, maps, root, work, theirs), ours, maps)
         try:
             _prepare(pid, view, maps, ours)
-            answer = ours.recv(_MAX_ANSWER)
+            answer = _answer(ours, client)
         except BaseException:
             os.kill(pid, signal.SIGKILL)
             raise
@@ -80,6 +81,16 @@ def look(view: View, work: Callable[[int], None]) -> None:
             os.waitpid(pid, 0)
     if answer != _GO:
         raise msgspec.msgpack.decode(answer, type=Failure).error() if answer else HostError("the copy was killed")
+
+
+def _answer(channel: socket.socket, client: int) -> bytes:
+    """What the child says at its end. Raises SandboxError where nobody waits for it any more."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(client, select.POLLRDHUP)
+    if channel.fileno() not in dict(poll.poll()):
+        raise SandboxError("given up")
+    return channel.recv(_MAX_ANSWER)
 
 
 def _cloned_root(running: Running) -> int:

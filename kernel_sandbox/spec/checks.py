@@ -33,6 +33,8 @@ def check(wanted: ContainerOptions) -> None:
         raise UsageError(f"Invalid value {wanted.oom_score_adj}, range for oom score adj is [-{_SCORES}, {_SCORES}]")
     if wanted.stop_signal and not is_number(wanted.stop_signal):
         flags.parse_signal(wanted.stop_signal)
+    if wanted.health:
+        flags.check_health(wanted.health)
     _check_mount_points(wanted)
 
 

@@ -49,6 +49,10 @@ def parse_route(source: str, destination: str) -> Route:
         raise SandboxError("copying between containers is not supported")
     if not start.container and not end.container:
         raise SandboxError("must specify at least one container source")
+    if start.container and not start.path:
+        raise SandboxError("bad parameter: the path cannot be empty")
+    if end.container and not end.path:
+        raise SandboxError("no such directory")
     return Route(start.container or end.container, start.path, end.path, bool(end.container))
 
 

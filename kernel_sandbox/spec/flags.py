@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.image import Healthcheck
-from kernel_sandbox.spec.options import ContainerOptions, RestartPolicy
+from kernel_sandbox.spec.options import RestartPolicy
 from kernel_sandbox.spec.units import is_number, parse_bytes
 
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -127,21 +127,24 @@ def health(
     for name, value in times.items():
         if value < 0:
             raise UsageError(f"--health-{name} cannot be negative")
-    for name, value in (("Interval", interval), ("Timeout", timeout), ("StartPeriod", start_period)):
-        if 0 < value < _MILLISECOND:
-            raise UsageError(f"{name} in Healthcheck cannot be less than 1ms")
     if not given:
         return None
     test = ("CMD-SHELL", command) if command else ()
     return Healthcheck(test=test, interval=interval, timeout=timeout, start_period=start_period, retries=retries)
 
 
+def check_health(check: Healthcheck) -> None:
+    """Refuse times that are too short to be kept."""
+    times = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period}
+    for name, value in times.items():
+        if 0 < value < _MILLISECOND:
+            raise UsageError(f"{name} in Healthcheck cannot be less than 1ms")
+
+
 def log_limits(driver: str, options: Mapping[str, str]) -> tuple[int | None, int]:
     """The largest size of a log file in bytes, None for any, and how many are kept, from the ``--log-opt``s."""
     if driver not in _LOG_DRIVERS:
         raise UsageError(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
-    if driver == "none" and options:
-        raise UsageError("invalid logging opts for driver none")
     for name in options:
         if name not in _LOG_OPTIONS:
             raise UsageError(f"unknown log opt '{name}' for {driver} log driver")
@@ -191,9 +194,3 @@ def parse_storage_option(text: str) -> tuple[str, str]:
     if not equals:
         raise UsageError("invalid storage option")
     return name, value
-
-
-def check_names(options: ContainerOptions) -> None:
-    """Refuse a host name or a signal to stop with that cannot be."""
-    if options.stop_signal and not is_number(options.stop_signal):
-        parse_signal(options.stop_signal)

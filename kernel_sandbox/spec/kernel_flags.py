@@ -50,7 +50,7 @@ def parse_cpus(text: str) -> int:
 
 
 def parse_ulimit(text: str) -> Ulimit:
-    """``--ulimit``'s value, ``name=soft[:hard]``; -1 is no limit."""
+    """``--ulimit``'s value, ``name=soft[:hard]``; a negative number is no limit."""
     name, equals, limits = text.partition("=")
     if not equals:
         raise UsageError(f"invalid ulimit argument: {text}")
@@ -60,7 +60,7 @@ def parse_ulimit(text: str) -> Ulimit:
     if len(numbers) > 2:
         raise UsageError(f"too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")
     soft, hard = _limit(numbers[0]), _limit(numbers[-1])
-    if (hard != -1 and soft > hard) or soft == -1 != hard:
+    if hard >= 0 and not 0 <= soft <= hard:
         raise UsageError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
     return Ulimit(name, soft, hard)
 
@@ -68,8 +68,6 @@ def parse_ulimit(text: str) -> Ulimit:
 def _limit(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
         raise UsageError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    if not -1 <= int(text) < 2**63:
-        raise UsageError(f"ulimit {text} is neither a number nor -1 for no limit")
     return int(text)
 
 

@@ -45,8 +45,8 @@ _KEYS = frozenset(
 )  # fmt: skip
 
 
-def parse_volume(text: str) -> Bind | VolumeMount:
-    """``-v``'s value."""
+def check_volume(text: str) -> None:
+    """What Docker's client would refuse of ``-v``'s value."""
     sections = text.split(":")
     if not text:
         raise UsageError("invalid empty volume spec")
@@ -54,6 +54,12 @@ def parse_volume(text: str) -> Bind | VolumeMount:
         raise UsageError(f"invalid spec: {text}: empty section between colons")
     if len(sections) > 3:
         raise UsageError(f"invalid spec: {text}: too many colons")
+
+
+def parse_volume(text: str) -> Bind | VolumeMount:
+    """``-v``'s value."""
+    check_volume(text)
+    sections = text.split(":")
     if len(sections) == 1:
         _check_target(text, text, "volume")
         return VolumeMount("", cleaned(text), anonymous=True)
@@ -123,20 +129,15 @@ def parse_tmpfs(text: str) -> Tmpfs:
     return Tmpfs(cleaned(target), words)
 
 
+def check_mount(text: str) -> None:
+    """What Docker's client would refuse of ``--mount``'s value."""
+    _fields(text)
+
+
 def parse_mount(text: str) -> Bind | VolumeMount | Tmpfs:
-    """``--mount``'s value, its paths as they are written: see ``checked_mount``."""
+    """``--mount``'s value. Whether a bind's source exists is not looked at."""
     fields = _fields(text)
-    type_ = fields.get("type", "volume")
-    if not type_:
-        raise UsageError("type is required")
-    if not fields.get("target"):
-        raise UsageError("target is required")
-    if fields.get("volume-driver", "local") != "local" or "volume-opt" in fields or "volume-subpath" in fields:
-        raise UsageError("the only volume driver is local, without options: a volume is a directory of the store")
-    for kind in ("volume", "bind", "tmpfs"):
-        if kind != type_ and any(key.startswith(f"{kind}-") for key in fields):
-            raise UsageError(f"cannot mix '{kind}-*' options with mount type '{type_}'")
-    return _mount(type_, fields)
+    return _checked(_mount(fields.get("type", "volume"), fields))
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -153,7 +154,25 @@ def _fields(text: str) -> dict[str, str]:
         if key == "volume-label" and key in found:
             value = f"{found[key]}\n{value}"
         found[key] = value
+    _check_fields(found)
     return found
+
+
+def _check_fields(fields: dict[str, str]) -> None:
+    type_ = fields.get("type", "volume")
+    if not type_:
+        raise UsageError("type is required")
+    if not fields.get("target"):
+        raise UsageError("target is required")
+    for kind in ("volume", "bind", "tmpfs"):
+        if kind != type_ and any(key.startswith(f"{kind}-") for key in fields):
+            raise UsageError(f"cannot mix '{kind}-*' options with mount type '{type_}'")
+    if not re.fullmatch("[0-7]{1,5}", fields.get("tmpfs-mode", "0")):
+        raise UsageError(f"invalid value for tmpfs-mode: {fields['tmpfs-mode']}")
+    try:
+        parse_bytes(fields.get("tmpfs-size", "0"))
+    except UsageError:
+        raise UsageError(f"invalid value for tmpfs-size: {fields['tmpfs-size']}") from None
 
 
 def split_csv(text: str) -> tuple[str, ...]:
@@ -193,6 +212,8 @@ def _mount(type_: str, fields: dict[str, str]) -> Bind | VolumeMount | Tmpfs:
                 raise UsageError('invalid mount config for type "tmpfs": field Source must not be specified')
             return Tmpfs(target, (*_tmpfs_options(fields), *(("ro",) if readonly else ())), as_mount=True)
         case "volume":
+            if fields.get("volume-driver", "local") != "local" or "volume-opt" in fields or "volume-subpath" in fields:
+                raise UsageError("the only volume driver is local, without options: a volume is a directory")
             labels = dict(each.partition("=")[::2] for each in fields.get("volume-label", "").split("\n") if each)
             copies = fields.get("volume-nocopy", "0").lower() not in _TRUE
             return VolumeMount(source, target, readonly, not source, copies, as_mount=True, labels=labels)
@@ -202,18 +223,13 @@ def _mount(type_: str, fields: dict[str, str]) -> Bind | VolumeMount | Tmpfs:
 
 def _tmpfs_options(fields: dict[str, str]) -> Iterable[str]:
     if "tmpfs-size" in fields:
-        try:
-            yield f"size={parse_bytes(fields['tmpfs-size'])}"
-        except UsageError:
-            raise UsageError(f"invalid value for tmpfs-size: {fields['tmpfs-size']}") from None
+        yield f"size={parse_bytes(fields['tmpfs-size'])}"
     if "tmpfs-mode" in fields:
-        if not re.fullmatch("[0-7]{1,5}", fields["tmpfs-mode"]):
-            raise UsageError(f"invalid value for tmpfs-mode: {fields['tmpfs-mode']}")
         yield f"mode={fields['tmpfs-mode']}"
 
 
-def checked_mount(mount: Bind | VolumeMount | Tmpfs) -> Bind | VolumeMount | Tmpfs:
-    """One ``--mount`` with clean paths. Refuses what Docker's daemon would, but for sources that do not exist."""
+def _checked(mount: Bind | VolumeMount | Tmpfs) -> Bind | VolumeMount | Tmpfs:
+    """With clean paths."""
     type_ = {Bind: "bind", VolumeMount: "volume", Tmpfs: "tmpfs"}[type(mount)]
     reason = _bad_target(mount.target) or (_bad_bind(mount) if isinstance(mount, Bind) else "")
     if isinstance(mount, VolumeMount) and mount.anonymous and mount.readonly:

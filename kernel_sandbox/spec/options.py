@@ -140,9 +140,9 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     ``oom_score_adj`` is None for the caller's. ``stop_timeout`` is in seconds; ``shm_size``, ``storage_size`` and
     ``log_max_size`` in bytes, None for the default, no quota, no rotation. ``log_options`` are those that were written,
     the two limits among them. ``health`` is None for the image's own check, whose test ``NONE`` means none. ``attach``
-    names the streams that ``run`` shows, empty for all. ``security_options`` are those without a meaning on this
-    machine, for Docker's other security modules. ``systempaths_unconfined``: nothing of /proc and /sys is masked or
-    read-only.
+    names the streams that ``run`` shows, empty for all; ``detached``: it shows none. ``security_options`` are those
+    without a meaning on this machine, for Docker's other security modules. ``systempaths_unconfined``: nothing of /proc
+    and /sys is masked or read-only.
     """
 
     image: str
@@ -160,6 +160,7 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     tty: bool = False
     attach: tuple[str, ...] = ()
     detach_keys: str = ""
+    detached: bool = False
     remove: bool = False
     readonly: bool = False
     init: bool = False
@@ -193,6 +194,11 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     log_max_files: int = 1
     storage_size: int | None = None
     platform: str = ""
+
+    @property
+    def may_have_host_ids(self) -> bool:
+        """Whether root inside may be root of the machine, where that is who asks."""
+        return self.privileged or self.sharing.user == HOST or bool(self.sharing.of_containers())
 
 
 def checked_name(name: str) -> str:

@@ -59,12 +59,15 @@ def struct_fields(value: msgspec.Struct) -> dict[str, Any]:
 
 
 @functools.cache
-def _nils(struct: type[msgspec.Struct]) -> dict[str, NoValue]:
+def _nils(struct: type[msgspec.Struct]) -> dict[str, object]:
     """What nil is in each field of a struct."""
     return {each.encode_name: _nil(each.type) for each in msgspec.structs.fields(struct)}
 
 
-def _nil(type_: object) -> NoValue:
+def _nil(type_: object) -> object:
+    """The zero value of Go's type: of a string that is the empty one."""
+    if str in get_args(type_):
+        return ""
     origins = {get_origin(each) for each in get_args(type_)}
     if tuple in origins:
         return _NIL_SLICE

@@ -6,6 +6,7 @@ time since the epoch. Not here: clocks; ages in words are in ``units``.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 
@@ -56,7 +57,7 @@ def parse_duration(text: str) -> int:
             raise UsageError(f'time: unknown unit "{unit.group()}" in duration "{text}"')
         whole, _, fraction = number.group().partition(".")
         scale = _UNITS[unit.group()]
-        total += int(whole or 0) * scale + int(fraction or 0) * scale // 10 ** len(fraction)
+        total += int(whole or 0) * scale + int(fraction.ljust(19, "0")) * scale // 10**19
         left = left[unit.end() :]
         if total > _MOST:
             raise UsageError(f'time: invalid duration "{text}"')
@@ -135,5 +136,9 @@ def _offset(zone: str) -> int:
 
 def rfc3339(time: int) -> str:
     """A point in time in UTC with all nine digits, as Docker shows it: ``2026-11-22T04:00:00.123456789Z``."""
-    whole = datetime.fromtimestamp(time // SECOND, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{time % SECOND:09}Z"
+    return f"{_whole_second(time // SECOND)}.{time % SECOND:09}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _whole_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

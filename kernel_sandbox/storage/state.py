@@ -308,7 +308,11 @@ def _change(connection: sqlite3.Connection, container: Container, **values: obje
 
 def _tell(connection: sqlite3.Connection, container: Container, action: str, **attributes: str) -> None:
     about = {**container.options.labels, "image": container.options.image, "name": container.name, **attributes}
+    if action == "start":
+        volumes.tell_mounted(connection, container.id, container.options.volumes)
     events.insert(connection, "container", action, container.id, about)
+    if action == "die":
+        volumes.tell_unmounted(connection, container.id, container.options.volumes)
 
 
 def _free_slot(connection: sqlite3.Connection) -> int:

@@ -65,7 +65,7 @@ def unless_gone() -> Iterator[None]:
 
 
 def files_size(path: str | os.PathLike[str]) -> int:
-    """Return the bytes that a tree's regular files hold, a file of many names once: the size Docker gives a layer."""
+    """Return the bytes in a tree's files and symbolic links, a file of many names once: Docker's size of a layer."""
     total = 0
     linked: set[tuple[int, int]] = set()
     with opened(path) as root:
@@ -76,7 +76,7 @@ def files_size(path: str | os.PathLike[str]) -> int:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(os.path.join(directory, os.fsencode(entry.name)))
-                    elif entry.is_file(follow_symlinks=False):
+                    elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                         with unless_gone():
                             total += _size_once(entry.stat(follow_symlinks=False), linked)
     return total

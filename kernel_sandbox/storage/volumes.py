@@ -31,6 +31,20 @@ def use(connection: sqlite3.Connection, container: str, mounts: Iterable[VolumeM
         connection.execute("INSERT OR IGNORE INTO volume_users VALUES (?, ?)", (container, mount.name))
 
 
+def tell_mounted(connection: sqlite3.Connection, container: str, mounts: Iterable[VolumeMount]) -> None:
+    """Within a transaction: a container that starts has these volumes."""
+    for mount in mounts:
+        about = {"container": container, "destination": mount.target, "driver": "local", "propagation": ""}
+        writable = str(not mount.readonly).lower()
+        events.insert(connection, "volume", "mount", mount.name, {**about, "read/write": writable})
+
+
+def tell_unmounted(connection: sqlite3.Connection, container: str, mounts: Iterable[VolumeMount]) -> None:
+    """Within a transaction: a container that has ended had these volumes."""
+    for mount in mounts:
+        events.insert(connection, "volume", "unmount", mount.name, {"container": container, "driver": "local"})
+
+
 def _add(connection: sqlite3.Connection, name: str, anonymous: bool, labels: Mapping[str, str]) -> None:
     made = connection.execute(
         "INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)",

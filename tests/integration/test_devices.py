@@ -54,11 +54,15 @@ def test_a_directory_of_devices_is_seen_whole(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"),
-    [("/dev/nosuch", "no such file or directory"), ("/etc/passwd", "not a device node"), ("/etc", "not a device node")],
+    ("source", "reason", "code"),
+    [
+        ("/dev/nosuch", "no such file or directory", 127),
+        ("/etc/passwd", "not a device node", 125),
+        ("/etc", "not a device node", 125),
+    ],
 )
-def test_what_is_no_device_is_refused(cli, source, reason):
-    message = complaint(cli("run", "--rm", "--device", source, "busybox", "true"), 125)
+def test_what_is_no_device_is_refused(cli, source, reason, code):
+    message = complaint(cli("run", "--rm", "--device", source, "busybox", "true"), code)
     assert message == f'error gathering device information while adding custom device "{source}": {reason}'
 
 

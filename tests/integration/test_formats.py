@@ -33,4 +33,4 @@ def test_a_template_that_does_not_fit_is_one_line(cli, name):
     assert refused.returncode == 1
     assert "NoSuchField" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert cli("inspect", "-f", "{{.Name", name).returncode == 1
+    assert cli("inspect", "-f", "{{.Name", name).returncode == 64

@@ -75,8 +75,9 @@ def test_filters_mean_what_they_mean_to_docker(shared_store: Store, make: Make) 
     assert found("network=none") == both
     assert found("network=host") == found("publish=80") == found("expose=80/tcp") == found("is-task=true") == []
     assert found("health=none", "isolation=default", "is-task=false") == both
-    assert found("exited=0") == both
-    assert found("exited=1") == []
+    shared_store.cli("start", "-a", make("ended", command=("sh", "-c", "exit 3")))
+    assert found("exited=3") == ["ended"]
+    assert found("exited=0") == []  # what was never started has not exited
 
 
 @pytest.mark.parametrize(

@@ -191,19 +191,24 @@ def test_a_reader_that_falls_behind_a_rotating_log_loses_nothing(shared_store):
 
 def test_a_follower_that_stood_still_gets_everything_and_the_disk_is_given_back_then(cli, shared_store, name):
     flags = ("--log-opt", "max-size=64k", "--log-opt", "max-file=2")
-    script = "echo up; sleep 1; seq 300000; sleep 2; seq 30000; sleep 60"
-    id_ = run_detached(shared_store, name, script, *flags)
+    wait = "go=; trap go=1 USR1; until [ $go ]; do sleep 0.1; done; "
+    id_ = run_detached(shared_store, name, f"echo up; {wait}seq 300000; {wait}seq 30000; sleep 60", *flags)
     follower = shared_store.start("logs", "-f", name)
-    assert follower.stdout.readline() == b"up\n"
-    follower.send_signal(signal.SIGSTOP)
-    wait_until(lambda: cli("logs", "--tail", "1", name).stdout == "300000\n")
-    follower.send_signal(signal.SIGCONT)
-    for number in range(1, 300001):
-        assert follower.stdout.readline() == b"%d\n" % number
-    for number in range(1, 30001):
-        assert follower.stdout.readline() == b"%d\n" % number
-    cli("kill", name)
-    assert follower.communicate(timeout=20)[0] == b""
+    try:
+        assert follower.stdout.readline() == b"up\n"
+        follower.send_signal(signal.SIGSTOP)
+        cli("kill", "-s", "USR1", name, check=True)
+        wait_until(lambda: cli("logs", "--tail", "1", name).stdout == "300000\n", timeout=30)
+        follower.send_signal(signal.SIGCONT)
+        for number in range(1, 300001):
+            assert follower.stdout.readline() == b"%d\n" % number
+        cli("kill", "-s", "USR1", name, check=True)
+        for number in range(1, 30001):
+            assert follower.stdout.readline() == b"%d\n" % number
+        cli("kill", name)
+        assert follower.communicate(timeout=20)[0] == b""
+    finally:
+        follower.kill()
     assert len(log_files(shared_store, id_)) <= 2
 
 
@@ -217,3 +222,9 @@ def test_output_of_a_hundred_megabytes_is_shown_and_its_tail_at_once(cli, shared
     start = time.monotonic()
     assert cli("logs", "--tail", "3", name).stdout == "0123456789abcde\n" * 3
     assert time.monotonic() - start < max(2.0, whole)
+
+
+def test_a_container_that_keeps_no_log_says_so_and_loses_nothing_in_the_foreground(cli, shared_store, name):
+    done = cli("run", "--name", name, "--log-driver", "none", "busybox", "seq", "300000")
+    assert done.stdout.splitlines()[::299999] == ["1", "300000"]
+    assert complaint(cli("logs", name), 1) == "configured logging driver does not support reading"

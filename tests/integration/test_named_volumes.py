@@ -168,6 +168,21 @@ def test_an_image_cannot_have_the_hosts_files_copied_into_a_volume(cli, volume, 
     assert names <= set(sh(cli, "ls -A /etc").split())
 
 
+def test_a_container_cannot_lead_the_filling_of_a_volume_astray(cli, volume, name, image, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    script = (
+        "cd /data; while true; do touch .kernel-sandbox.unfilled; rm -rf sub .kernel-sandbox.half; mkdir sub; "
+        f"rm -rf sub; ln -s {outside} sub; ln -s {outside}/half .kernel-sandbox.half; done 2> /dev/null"
+    )
+    cli("run", "-d", "--name", name, "-v", f"{volume}:/data", "busybox", "sh", "-c", script, check=True)
+    made = image({f"data/sub/deep/planted{number}": "planted" for number in range(20)})
+    for _ in range(5):
+        cli("run", "--rm", "-v", f"{volume}:/data", made, "true")
+    cli("rm", "-f", name, check=True)
+    assert os.listdir(outside) == []
+
+
 def test_an_image_cannot_have_a_volume_mounted_over_the_root(cli, volume, image):
     made = image({}, links=[("data", "/")])
     done = cli("run", "--rm", "-v", f"{volume}:/data", made, "true")

@@ -156,10 +156,8 @@ def test_the_image_must_be_for_the_platform_that_is_asked_for(cli):
     [
         (("--restart", "bogus"), "invalid restart policy 'bogus'"),
         (("--restart", "always:3"), "maximum retry count cannot be used with restart policy 'always'"),
-        (("--rm", "--restart", "always"), "conflicting options: cannot specify both --restart and --rm"),
         (("--stop-signal", "BOGUS"), "Invalid signal: BOGUS"),
         (("--oom-score-adj", "1001"), "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
-        (("--no-healthcheck", "--health-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
         (("--health-interval", "1us"), "Interval in Healthcheck cannot be less than 1ms"),
         (("--log-driver", "bogus"), 'error looking up logging plugin bogus: plugin "bogus" not found'),
         (("--log-opt", "bogus=1"), "unknown log opt 'bogus' for json-file log driver"),
@@ -174,6 +172,24 @@ def test_the_image_must_be_for_the_platform_that_is_asked_for(cli):
 def test_what_cannot_be_is_refused_in_dockers_words(cli, flags, message):
     assert complaint(cli("run", *flags, "busybox", "true"), 125) == message
     assert complaint(cli("create", *flags, "busybox", "true"), 1) == message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--rm", "--restart", "always"), "conflicting options: cannot specify both --restart and --rm"),
+        (("--no-healthcheck", "--health-cmd", "true"), "--no-healthcheck conflicts with --health-* options"),
+        (("--health-retries", "-1"), "--health-retries cannot be negative"),
+        (("--log-driver", "none", "--log-opt", "max-size=1m"), "invalid logging opts for driver none"),
+        (("--security-opt", "bogus"), 'Invalid --security-opt: "bogus"'),
+        (("--pull", "bogus"), 'invalid pull option: \'bogus\': must be one of "always", "missing" or "never"'),
+        (("--env-file", "/nosuch"), "open /nosuch: no such file or directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_dockers_client_refuses_has_one_exit_code(cli, flags, message):
+    for command in ("run", "create"):
+        assert complaint(cli(command, *flags, "busybox", "true"), 125) == message
 
 
 @pytest.mark.parametrize(

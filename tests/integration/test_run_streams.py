@@ -3,9 +3,11 @@
 import hashlib
 import os
 import random
+import select
 import subprocess
 
 from support.store import COMMAND
+from support.waiting import wait_until
 
 
 def test_standard_output_and_standard_error_stay_apart(cli):
@@ -73,3 +75,15 @@ def test_output_arrives_while_the_command_runs(shared_store):
     os.close(writer)
     assert process.wait(10) == 0
     process.communicate()
+
+
+def test_a_reader_that_made_the_pipe_nonblocking_loses_nothing(shared_store):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = shared_store.start("run", "--rm", "busybox", "seq", "1", "60000", stdout=writer)
+    os.close(writer)
+    wait_until(lambda: len(select.select([reader], [], [], 0)[0]))
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == b"".join(b"%d\n" % number for number in range(1, 60001))
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, b"")

@@ -34,7 +34,8 @@ def donor(cli, name) -> Iterator[str]:
 def test_a_container_has_namespaces_of_its_own(cli, donor):
     found = namespaces(cli)
     assert not [type_ for type_ in TYPES if found[type_] == own(type_)]
-    theirs = cli("exec", donor, "sh", "-c", "readlink /proc/self/ns/*", check=True).stdout.split()
+    script = "for each in /proc/self/ns/*; do readlink $each; done"
+    theirs = cli("exec", donor, "sh", "-c", script, check=True).stdout.split()
     assert not set(found.values()) & set(theirs)
 
 

@@ -59,9 +59,9 @@ OUTWARD = """
     HERE/d .;             HERE/d there;        HERE/d there/;       HERE/d taken;        HERE/d new
     HERE/d new/;          HERE/d new/.;        HERE/d no/new;       HERE/d no/;          HERE/d file
     HERE/d file/;         HERE/d tofile;       HERE/d todir;        HERE/d todang;       HERE/d d2
-    HERE/d/ .;            HERE/d/ new;         HERE/d/. .;          HERE/d/. new;        HERE/d/. d2
+    HERE/d/ .;            HERE/d/ new;         HERE/d/. .;          HERE/d/. new;        HERE/d/sub/. d2
     HERE/d/. taken;       HERE/d/. file;       HERE/d/. no/new;     HERE/d/. todang;     HERE/dl .
-    HERE/dl/ .;           HERE/dl/. d2;        HERE/dl new;         HERE/rel new;        HERE/rel/ new
+    HERE/dl/ .;           HERE/dl/sub/. d2;        HERE/dl new;         HERE/rel new;        HERE/rel/ new
     HERE/fl .;            HERE/fl new;         HERE/fl file;        HERE/fl/ new;        HERE/dang .
     HERE/one .;           HERE/one new;        HERE/one new/;       HERE/one d2;         HERE/one d2/.
     HERE/one file;        HERE/one file/;      HERE/one tofile;     HERE/one todir;      HERE/one todang

@@ -233,7 +233,7 @@ def test_inspect_gives_python_values(notebook: Notebook) -> None:
     [
         ("%container comm", {"commit"}),
         ("%container image ", {"ls", "rm", "tag", "import", "inspect", "bootstrap"}),
-        ("%%container run --network ", {"none", "host"}),
+        ("%%container run --network ", {"none", "host", "container:"}),
         ("%container run --na", {"--name"}),
         ("x = %container run --rm busy", {"busybox:latest"}),
         ("%container rmi busybox:l", {"busybox:latest"}),

@@ -12,6 +12,7 @@ from pathlib import Path
 NAME = "kernel-sandbox"
 CGROUPS = Path("/sys/fs/cgroup")
 SCRATCH = Path("/var/tmp")
+PEERS = "kernel-sandbox-peers"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _descriptors(pid: int) -> Iterator[str]:
 
 def _cgroups() -> Iterator[str]:
     for directory, _, _ in os.walk(CGROUPS):
-        if NAME in directory:
+        if NAME in directory and PEERS not in directory:
             yield directory
 
 

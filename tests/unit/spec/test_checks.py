@@ -4,6 +4,7 @@ import pytest
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import checks
+from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.options import Bind, ContainerOptions, RestartPolicy, Tmpfs, VolumeMount
 
 
@@ -23,6 +24,7 @@ from kernel_sandbox.spec.options import Bind, ContainerOptions, RestartPolicy, T
         ({"binds": (Bind("/a", "/x"),), "tmpfs": (Tmpfs("/x"),)}, "Duplicate mount point: /x"),
         ({"binds": (Bind("/a", "/x"),), "volumes": (VolumeMount("v", "/x"),)}, "Duplicate mount point: /x"),
         ({"tmpfs": (Tmpfs("/dev"),)}, "/dev has the container's devices"),
+        ({"health": Healthcheck(timeout=1000)}, "Timeout in Healthcheck cannot be less than 1ms"),
         ({"groups": ("a\0b",)}, "zero byte"),
         ({"binds": (Bind("/a\0", "/x"),)}, "zero byte"),
     ],

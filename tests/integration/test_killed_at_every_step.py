@@ -1,0 +1,123 @@
+"""SIGKILL at one step after the other of a command, to each of its processes: the next command mends it.
+
+strace(1) kills each process of the command at its n-th system call of those that change something. A few steps are
+tried; all of them with ``KS_EVERY_STEP=1`` in the environment.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from support.containers import IS_ROOT, is_alive
+from support.store import COMMAND
+from support.waiting import unavailable, wait_until
+
+from kernel_sandbox.engine import Engine
+from kernel_sandbox.errors import NotFound
+from kernel_sandbox.spec.options import ContainerOptions
+from kernel_sandbox.storage.state import Status
+
+CALLS = ",".join((
+    "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "symlinkat",
+    "clone", "clone3",
+    "mount", "move_mount", "fsmount", "open_tree", "pivot_root", "setns", "unshare", "ftruncate", "pwrite64", "write",
+    "fdatasync", "fsync", "sendto", "sendmsg", "fchmod", "chmod", "execve", "bind", "flock",
+))  # fmt: skip
+SOME = (1, 2, 4, 7, 11, 16, 24, 35, 50)
+LAST = 400
+ALL = bool(os.environ.get("KS_EVERY_STEP"))
+
+
+@pytest.fixture(scope="module")
+def engine(shared_store) -> Iterator[Engine]:
+    if shutil.which("strace") is None:
+        unavailable("not installed: strace")
+    with Engine.open(str(shared_store.home)) as engine:
+        yield engine
+
+
+def run_killed(environ: dict[str, str], step: int, *arguments: str) -> int:
+    """The command's status, with each of its processes killed at that step."""
+    inject = ("-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={step}")
+    with subprocess.Popen(
+        ["strace", "-f", "-qqq", "-o", "/dev/null", *inject, COMMAND, *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ,
+    ) as process:  # fmt: skip
+        try:
+            return process.wait(3)
+        except subprocess.TimeoutExpired:  # it follows a monitor that goes on
+            process.kill()
+            return process.wait(10)
+
+
+def steps() -> Iterator[int]:
+    yield from (range(1, LAST) if ALL else SOME)
+
+
+def made(engine: Engine, name: str, *, started: bool) -> str:
+    """A container that has written something, or has not been started yet."""
+    script = "echo hi > /file"
+    id_ = engine.containers.create(ContainerOptions(image="busybox", command=("sh", "-c", script), name=name)).id
+    if started:
+        with engine.containers.start(id_, foreground=True) as attachment:
+            attachment.end()
+    return id_
+
+
+def check_mended(engine: Engine, name: str) -> None:
+    """Whatever there is of the container is listed truly, and goes without a trace."""
+    engine.images.list()
+    found = [each for each in engine.containers.list(all_=True) if each.name == name]
+    for container in found:
+        running = container.status is Status.RUNNING
+        assert running == bool(container.pid and is_alive(container.pid))
+        engine.containers.remove(container.id, force=True)
+        assert not os.path.exists(engine.paths.container(container.id).home)
+    with pytest.raises(NotFound):
+        engine.containers.find(name)
+    id_ = made(engine, name, started=True)
+    assert engine.containers.find(id_).exit_code == 0
+    engine.containers.remove(id_)
+
+
+@pytest.mark.timeout(3600 if ALL else 240)
+@pytest.mark.skipif(not IS_ROOT, reason="the ids of a program that strace follows cannot be mapped by newuidmap")
+@pytest.mark.parametrize("command", ["create", "start", "run", "rm", "commit", "exec"])
+def test_it_is_mended(shared_store, engine, name, command):
+    before = {image.id for image in engine.images.list()}
+    for step in steps():
+        arguments: tuple[str, ...]
+        if command == "create":
+            arguments = ("create", "--name", name, "busybox", "true")
+        elif command == "run":
+            arguments = ("run", "-d", "--name", name, "busybox", "sleep", "1000")
+        else:
+            id_ = made(engine, name, started=command != "start")
+            arguments = (command, id_)
+            if command == "exec":
+                engine.containers.remove(id_)
+                running = ContainerOptions(image="busybox", command=("sleep", "1000"), name=name)
+                id_ = engine.containers.create(running).id
+                engine.containers.start(id_).close()
+                arguments = ("exec", id_, "true")
+        status = run_killed(shared_store.environ(), step, *arguments)
+        wait_until(lambda: not _monitors_of_nothing(engine, name))
+        check_mended(engine, name)
+        for image in engine.images.list():
+            if image.id not in before:
+                with contextlib.suppress(NotFound):
+                    engine.images.remove(image.id, force=True)
+        if status == 0 and step > max(SOME):
+            break
+
+
+def _monitors_of_nothing(engine: Engine, name: str) -> bool:
+    """Whether a container is said to run whose process has ended, for the moment until its end is recorded."""
+    return any(
+        each.status is Status.RUNNING and each.pid and not is_alive(each.pid)
+        for each in engine.containers.list()
+        if each.name == name
+    )

@@ -1,0 +1,28 @@
+"""What a cell shows of a result, and what an assignment gets."""
+
+from IPython.testing.globalipapp import start_ipython
+from IPython.utils.capture import capture_output
+
+from kernel_sandbox.commands.results import Lines, Live, Table
+from magics.delivery import Delivery
+
+
+def live():
+    return Live(iter((Table(("NAME",), (("first",),), (1,)), Lines(("second",)))))
+
+
+def test_what_changes_is_one_output_that_is_updated():
+    start_ipython()
+    with capture_output() as captured:
+        value, status = Delivery(0, keep=False).deliver(live())
+    assert (value, status) == (None, 0)
+    first, second = captured.outputs
+    assert "<td" in first.data["text/html"]
+    assert second.data["text/plain"] == "second"
+    assert (first.update, second.update) == (False, True)
+    assert first.transient == second.transient
+
+
+def test_an_assignment_gets_the_first_of_what_changes():
+    rows, _ = Delivery(0, keep=True).deliver(live())
+    assert rows[0]["NAME"] == "first"
