@@ -22,7 +22,8 @@ _LISTS = ("cpuset_cpus", "cpuset_mems")
 _PASSED_ON = (
     "image", "command", "interactive", "tty", "attach", "workdir", "user", "groups", "hostname", "domainname",
     "remove", "readonly", "init", "oom_score_adj", "ulimits", "volumes_from", "devices", "privileged",
-    "cap_add", "cap_drop", "stop_signal", "stop_timeout", "log_driver",
+    "cap_add", "cap_drop", "extra_hosts", "dns", "dns_search", "dns_options", "stop_signal", "stop_timeout",
+    "log_driver",
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def wanted(context: Context, /, detach_keys: str = "", detached: bool = False, *
         sharing=_sharing(flags),
         tmpfs=tuple(map(mount_flags.parse_tmpfs, flags["tmpfs"])),
         sysctls=dict(flags["sysctls"]),
+        exposed=tuple(dict.fromkeys(port for ports in flags["exposed"] for port in ports)),
         health=_health(flags),
         log_options=log_options,
         log_max_size=log_max_size,

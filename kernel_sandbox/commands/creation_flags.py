@@ -11,12 +11,11 @@ import click
 from kernel_sandbox.commands import flags
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import flags as texts
-from kernel_sandbox.spec import kernel_flags, mount_flags, sharing, times, units
+from kernel_sandbox.spec import kernel_flags, mount_flags, resolver, sharing, times, units
 
 _NO_NETWORK = "a container has loopback alone, the host's network or another container's"
 _REFUSED = {
-    "add-host": _NO_NETWORK, "dns": _NO_NETWORK, "dns-option": _NO_NETWORK, "dns-search": _NO_NETWORK,
-    "expose": _NO_NETWORK, "ip": _NO_NETWORK, "ip6": _NO_NETWORK, "link": _NO_NETWORK,
+    "ip": _NO_NETWORK, "ip6": _NO_NETWORK, "link": _NO_NETWORK,
     "link-local-ip": _NO_NETWORK, "mac-address": _NO_NETWORK, "network-alias": _NO_NETWORK, "publish": _NO_NETWORK,
     "blkio-weight-device": "--blkio-weight is for all devices",
     "cgroup-parent": "control groups have a parent of the engine's own",
@@ -93,7 +92,8 @@ def _namespace(type_: str) -> Callable[[str], str]:
 
 def options() -> tuple[click.Option, ...]:
     """The flags that both commands have, in the order in which help shows them."""
-    return (*_identity(), *_process(), *_files(), *_rights(), *_namespaces(), *_limits(), *_life(), *_hidden())
+    groups = (_identity, _process, _files, _rights, _namespaces, _names, _limits, _life, _hidden)
+    return tuple(option for group in groups for option in group())
 
 
 def _identity() -> tuple[click.Option, ...]:
@@ -194,6 +194,22 @@ def _namespaces() -> tuple[click.Option, ...]:
         _option(
             "--cgroupns", read=_namespace("cgroup"), default="", metavar=choice, quotes=False,
             help="Share the view of control groups.",
+        ),
+    )  # fmt: skip
+
+
+def _names() -> tuple[click.Option, ...]:
+    return (
+        _many("--add-host", "extra_hosts", read=resolver.parse_host, metavar="NAME:ADDRESS", help="Know this host."),
+        _many("--dns", read=resolver.parse_address, metavar="ADDRESS", help="Ask this name server."),
+        _many("--dns-search", read=resolver.parse_domain, metavar="DOMAIN", help="Search names here; . for nowhere."),
+        _many(
+            "--dns-option", "--dns-opt", "dns_options", read=resolver.parse_option, metavar="OPTION",
+            help="An option of resolv.conf(5).",
+        ),
+        _many(
+            "--expose", "exposed", read=resolver.parse_exposed, quotes=False, metavar="PORT[-PORT][/PROTOCOL]",
+            help="Tell that it listens there.",
         ),
     )  # fmt: skip
 

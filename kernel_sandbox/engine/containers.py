@@ -183,8 +183,6 @@ class Containers(ContainerRecords):
             raise Conflict(f"Container {container.id} is not running")
         process = msgspec.structs.replace(self._execution(container, wanted), console_size=console)
         request = Execution(os.urandom(32).hex(), process, wanted.interactive, wanted.detach)
-        line = " ".join(wanted.command)
-        self._state.tell(container, f"exec_create: {line}", execID=request.id)
         attachment = self._connected(container)
         try:
             attachment.execute(request)
@@ -192,7 +190,8 @@ class Containers(ContainerRecords):
         except BaseException:
             attachment.close()
             raise
-        self._state.tell(container, f"exec_start: {line}", execID=request.id)
+        line = " ".join(wanted.command)
+        self._state.tell(container, f"exec_create: {line}", f"exec_start: {line}", execID=request.id)
         return attachment
 
     def _execution(self, container: Container, wanted: ExecOptions) -> Process:
@@ -311,11 +310,15 @@ class Containers(ContainerRecords):
         """
         from kernel_sandbox.engine import copying
 
-        task = tasks.CopyOut(*self._part(key, path), follows_link, isinstance(target, int))
+        container = self.find(key)
+        task = tasks.CopyOut(*self._part(container, key, path), follows_link, isinstance(target, int))
+        copied = 0
         if isinstance(target, int):
             call(self._launcher, "copy_out", tasks.encode(task), (target,))
-            return 0
-        return copying.to_host(self._launcher, task, target, keeps_owners)
+        else:
+            copied = copying.to_host(self._launcher, task, target, keeps_owners)
+        self._state.tell(container, "archive-path")
+        return copied
 
     def copy_to(
         self, key: str, source: str | int, path: str, follows_link: bool = False, keeps_owners: bool = False
@@ -327,14 +330,19 @@ class Containers(ContainerRecords):
         """
         from kernel_sandbox.engine import copying
 
-        task = tasks.CopyIn(*self._part(key, path), keeps_owners, isinstance(source, int))
+        if isinstance(source, str):
+            copying.check_source(source, follows_link)
+        container = self.find(key)
+        task = tasks.CopyIn(*self._part(container, key, path), keeps_owners, isinstance(source, int))
+        copied = 0
         if isinstance(source, int):
             call(self._launcher, "copy_in", tasks.encode(task), (source,))
-            return 0
-        return copying.from_host(self._launcher, task, source, follows_link)
+        else:
+            copied = copying.from_host(self._launcher, task, source, follows_link)
+        self._state.tell(container, "extract-to-dir")
+        return copied
 
-    def _part(self, key: str, path: str) -> tuple[str, str, str, str, tuple[str, ...], bytes]:
+    def _part(self, container: Container, key: str, path: str) -> tuple[str, str, str, str, tuple[str, ...], bytes]:
         """What the two jobs of ``cp`` need to know of a container."""
-        container = self.find(key)
         layers = self._images.layer_directories(self._images.find(container.image))
         return self._paths.home, self._paths.run, container.id, key, layers, os.fsencode(path)

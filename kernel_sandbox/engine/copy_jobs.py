@@ -150,7 +150,7 @@ def _look(task: PartOfContainer, work: Callable[[int], None], client: int) -> No
                 os.close(lock)
         time.sleep(_PAUSE)
     else:
-        raise Conflict(f"Container {task.container} is restarting, wait until the container is running")
+        raise Conflict(f"container {task.key} is in use: it is being started, or others copy its files: try again")
     raise NotFound(f"No such container: {task.key}")
 
 

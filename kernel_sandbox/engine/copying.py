@@ -70,6 +70,13 @@ def to_host(launcher: Launcher, task: tasks.CopyOut, target: str, keeps_owners: 
         return archive.count
 
 
+def check_source(source: str, follows_link: bool) -> None:
+    """What can be told before there is a container to copy to. Raises NotFound, SandboxError."""
+    with _own_root() as root, root.source(copying.parse_path(source, os.getcwd()), follows_link) as (fd, _):
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise SandboxError(f"cannot copy {source}: it is a socket")
+
+
 def from_host(launcher: Launcher, task: tasks.CopyIn, source: str, follows_link: bool) -> int:
     """Copy files of this machine's into a container; returns the bytes of the archive that they went in.
 
@@ -77,8 +84,6 @@ def from_host(launcher: Launcher, task: tasks.CopyIn, source: str, follows_link:
     """
     path = copying.parse_path(source, os.getcwd())
     with _own_root() as root, root.source(path, follows_link) as (fd, name):
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            raise SandboxError(f"cannot copy {source}: it is a socket")
         reader, writer = _pipe()
         with open(reader, "rb"):
             started = Call(launcher, "copy_in", tasks.encode(task), (reader,))

@@ -15,7 +15,7 @@ from kernel_sandbox.errors import Conflict, NotFound, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import bundle, checks, health, options, sharing
 from kernel_sandbox.spec import changes as instructions
-from kernel_sandbox.spec.image import ContainerConfig
+from kernel_sandbox.spec.image import ContainerConfig, Empty
 from kernel_sandbox.spec.kernel_flags import matches_platform
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.spec.volumes import Donor, parse_volumes_from, resolved
@@ -132,6 +132,7 @@ class ContainerRecords:
             entrypoint=base.entrypoint if wanted.entrypoint is None else wanted.entrypoint,
             cmd=wanted.command or (base.cmd if kept else ()),
             working_dir=wanted.workdir or base.working_dir,
+            exposed_ports={**base.exposed_ports, **dict.fromkeys(wanted.exposed, Empty())},
             labels={**base.labels, **wanted.labels},
             stop_signal=wanted.stop_signal or base.stop_signal,
             stop_timeout=base.stop_timeout if wanted.stop_timeout is None else wanted.stop_timeout,

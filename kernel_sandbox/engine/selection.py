@@ -9,6 +9,7 @@ from kernel_sandbox.errors import NotFound, SandboxError, UsageError
 from kernel_sandbox.spec import ports
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.health import HEALTHY, STARTING, UNHEALTHY
+from kernel_sandbox.spec.resolver import parse_exposed
 from kernel_sandbox.storage.state import Container, Image, Status
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def selector(engine: Engine, filters: Filters, images: Images) -> Test:
         *_of_identity(engine, filters, images),
         *_of_state(filters),
         *_of_age(engine, filters),
-        *_of_what_there_is_not(filters),
+        *_of_ports(engine, filters),
     )
     return lambda container: all(test(container) for test in tests)
 
@@ -122,10 +123,13 @@ def _known(engine: Engine, key: str) -> Container:
         raise NotFound(f"no such container {key}") from None
 
 
-def _of_what_there_is_not(filters: Filters) -> Iterator[Test]:
-    """No port is published here, and no container is a service's task."""
+def _of_ports(engine: Engine, filters: Filters) -> Iterator[Test]:
+    """Those that tell of a port. None is published here, and no container is a service's task."""
     for name in ("publish", "expose"):
         for text in filters[name]:
             ports.check_filter(name, text)
-    if filters["publish"] or filters["expose"] or filters.flag("is-task"):
+    if filters["publish"] or filters.flag("is-task"):
         yield lambda _: False
+    if filters["expose"]:
+        wanted = {port for text in filters["expose"] for port in parse_exposed(text)}
+        yield lambda each: not wanted.isdisjoint(engine.containers.config(each).exposed_ports)

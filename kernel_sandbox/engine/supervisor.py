@@ -21,7 +21,7 @@ from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, S
 from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending
 from kernel_sandbox.runtime.rootfs import TreePaths
-from kernel_sandbox.spec import bundle, health, image, mounts, restart, runtime
+from kernel_sandbox.spec import bundle, health, image, mounts, resolver, restart, runtime
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.options import HOST, Bind, ContainerOptions, Network
 from kernel_sandbox.spec.user import identify
@@ -90,6 +90,7 @@ class _Supervisor:
         end_processes(found)
         self._container = found
         self._restarts = 0
+        self._is_attached = False
         self._filling = contextlib.ExitStack()
 
     def run(self, client: sessions.Session, console: runtime.ConsoleSize | None) -> None:
@@ -97,6 +98,7 @@ class _Supervisor:
         try:
             prepared, check = self._prepared(console)
             with self._log_and_socket() as attending:
+                self._is_attached = client.owns_container
                 if client.owns_container:
                     client.follow(log.end(self._files.log))
                 attending.welcome(client)
@@ -155,23 +157,31 @@ class _Supervisor:
     def started(self, running: monitor.Running) -> None:
         self._filling.close()
         self._state.set_running(
-            self._container, running.pid, running.start_time, running.cgroups, time.time_ns(), self._restarts
+            self._container,
+            running.pid,
+            running.start_time,
+            running.cgroups,
+            time.time_ns(),
+            self._restarts,
+            self._is_attached and not self._restarts,
         )
+
+    def rest(self) -> None:
         self._state.close()
 
     def paused(self, paused: bool) -> None:
         self._state.set_paused(self._container, paused)
-        self._state.close()
+        self.rest()
 
     def healthy(self, health: Health) -> None:
         with contextlib.suppress(StoreError):
             self._state.set_health(self._container, health)
-        self._state.close()
+        self.rest()
 
     def executed(self, execution: str, exit_code: int) -> None:
         with contextlib.suppress(StoreError):
             self._state.tell(self._container, "exec_die", execID=execution, exitCode=str(exit_code))
-        self._state.close()
+        self.rest()
 
     def _exited(self, ending: Ending, again: bool) -> None:
         """Record the end. One that cannot be recorded (a full disk) is found out by the next command."""
@@ -317,11 +327,12 @@ class _Supervisor:
         return tuple(Bind(self._files.environment_file(name), f"/etc/{name}") for name in names)
 
     def _write_environment_files(self, hostname: str) -> None:
-        shared = self._container.options.network is Network.HOST
+        options = self._container.options
+        shared = options.network is Network.HOST
         contents = {
             "hostname": f"{hostname}\n",
-            "hosts": _hosts(hostname),
-            "resolv.conf": _host_file("/etc/resolv.conf") if shared else "",
+            "hosts": resolver.hosts(hostname, options.extra_hosts),
+            "resolv.conf": resolver.resolv_conf(options, _host_file("/etc/resolv.conf") if shared else ""),
         }
         for name, content in contents.items():
             with open(self._files.environment_file(name), "w") as file:
@@ -356,15 +367,6 @@ def _make_source(bind: Bind) -> None:
             f"error while creating mount source path '{bind.source}': mkdir {error.filename}: "
             f"{(error.strerror or '').lower()}"
         ) from error
-
-
-def _hosts(hostname: str) -> str:
-    return (
-        "127.0.0.1\tlocalhost\n"
-        "::1\tlocalhost ip6-localhost ip6-loopback\n"
-        "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-        f"127.0.1.1\t{hostname}\n"
-    )
 
 
 def _host_file(path: str) -> str:

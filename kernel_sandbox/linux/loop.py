@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
+import re
 import struct
 
 _CONTROL = "/dev/loop-control"
@@ -15,6 +15,7 @@ _LOOP_CTL_GET_FREE = 0x4C82
 _LO_FLAGS_AUTOCLEAR = 4
 _STATUS = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIGURATION = struct.Struct(f"=2I{_STATUS.size}s64x")
+_NAME = re.compile(r"loop[0-9]+")
 _ATTEMPTS = 100
 
 
@@ -30,8 +31,8 @@ def attach(image: str) -> int:
     """
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for path in glob.glob("/dev/loop[0-9]*"):
-            if (device := _opened_if_of(path, backing)) is not None:
+        for name in os.listdir("/dev"):
+            if _NAME.fullmatch(name) and (device := _opened_if_of(f"/dev/{name}", backing)) is not None:
                 return device
         return _attached_to_free(backing, image)
     finally:

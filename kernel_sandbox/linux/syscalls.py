@@ -194,7 +194,7 @@ def move_mount(from_fd: int, to_fd: int) -> None:
 
 
 def mount_setattr(fd: int, set_: int, flags: int = 0, userns_fd: int = 0, propagation: int = 0) -> None:
-    """mount_setattr(2) on the mount at *fd*; *set_* is a mask of MOUNT_ATTR_*, *propagation* one of MS_PRIVATE's kind."""
+    """mount_setattr(2) on the mount at *fd*: *set_* is a mask of MOUNT_ATTR_*, *propagation* one of MS_PRIVATE, …"""
     attributes = struct.pack("=4Q", set_, 0, propagation, userns_fd)
     _syscall(
         _NR_MOUNT_SETATTR,

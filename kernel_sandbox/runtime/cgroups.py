@@ -27,6 +27,7 @@ _V1_NAMES = {"io": "blkio"}
 _INHERITED = ("cpuset.cpus", "cpuset.mems")
 _NOT_CONTROLLERS = {"rw", "ro", "xattr", "clone_children", "cpuset_v2_mode", "noprefix", "release_agent"}
 _ATTEMPTS = 20
+_SECONDS_TO_LEAVE = 5.0
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,11 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the groups, which the last processes may be just leaving, and the parent that is empty then."""
+        deadline = time.monotonic() + _SECONDS_TO_LEAVE
+        left = self.paths
+        while (left := tuple(path for path in left if not _is_removed(path))) and time.monotonic() < deadline:
+            time.sleep(0.005)
         for path in self.paths:
-            _remove_group(path)
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(path))
 
@@ -220,18 +224,17 @@ def _settings(resources: Resources, where: Hierarchies) -> tuple[list[plan.Setti
     return v1, v2
 
 
-def _remove_group(path: str) -> None:
-    for _ in range(_ATTEMPTS):
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            time.sleep(0.005)
-        else:
-            return
+def _is_removed(path: str) -> bool:
+    """Remove a group, unless there is still somebody in it."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _make_v1(mount_point: str, container_id: str) -> str:

@@ -169,12 +169,17 @@ def _found(name: str, path: str) -> str:
             refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if refused:
         raise _cannot_run(name, refused)
-    raise ContainerStartError(f'exec: "{name}": executable file not found in $PATH', 127)
+    raise ContainerStartError(f"exec: {_quoted(name)}: executable file not found in $PATH", 127)
 
 
 def _cannot_run(name: str, error: OSError) -> ContainerStartError:
     reason = "is a directory" if os.path.isdir(name) else (error.strerror or "").lower()
-    return ContainerStartError(f'exec: "{name}": {reason}', _invocation_code(error))
+    return ContainerStartError(f"exec: {_quoted(name)}: {reason}", _invocation_code(error))
+
+
+def _quoted(name: str) -> str:
+    """One line, whatever the name is."""
+    return f'"{name}"'.replace("\n", "\\n")
 
 
 def _invocation_code(error: OSError) -> int:

@@ -33,6 +33,7 @@ from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.runtime import Resources
 
 _HANG_UP_GRACE = 2.0
+_IDLE_SECONDS = 1.0
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -64,6 +65,9 @@ class Journal(Protocol):
     def healthy(self, health: Health) -> None: ...
 
     def executed(self, execution: str, exit_code: int) -> None: ...
+
+    def rest(self) -> None:
+        """It has been running for a while: let go of what takes memory."""
 
 
 class Monitor:
@@ -106,6 +110,7 @@ class Monitor:
             stack.callback(self._forget_run)
             self._journal.started(Running(first_process.pid, start_time(first_process.pid), cgroup.paths))
             self._relay.attend(first_process)
+            stack.callback(self._loop.after(_IDLE_SECONDS, self._journal.rest).cancel)
             if first:
                 first.send(Frame(Kind.STARTED, str(first_process.pid).encode()))
             if check:

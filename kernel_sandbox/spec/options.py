@@ -137,6 +137,7 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """A container to be made. Empty means: as the image says, or Docker's default.
 
     ``entrypoint`` is None for the image's own and an empty tuple for none. ``seccomp`` is None for the default profile.
+    ``extra_hosts`` are ``name:address``; ``exposed`` are ports as ``80/tcp``.
     ``oom_score_adj`` is None for the caller's. ``stop_timeout`` is in seconds; ``shm_size``, ``storage_size`` and
     ``log_max_size`` in bytes, None for the default, no quota, no rotation. ``log_options`` are those that were written,
     the two limits among them. ``health`` is None for the image's own check, whose test ``NONE`` means none. ``attach``
@@ -155,6 +156,11 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     entrypoint: tuple[str, ...] | None = None
     hostname: str = ""
     domainname: str = ""
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     interactive: bool = False
     tty: bool = False

@@ -95,19 +95,17 @@ def hosts(hostname: str, extra: Iterable[str]) -> str:
 
 
 def resolv_conf(options: ContainerOptions, own: str) -> str:
-    """The text of /etc/resolv.conf: the host's *own*, with what is asked for in the place of each kind of line."""
-    asked = {
-        "search": tuple(" ".join(options.dns_search).split()) if options.dns_search != (_NOWHERE,) else (),
-        "nameserver": options.dns,
-        "options": options.dns_options,
-    }
-    replaced = {kind for kind, values in asked.items() if values} | ({"search"} if options.dns_search else set())
-    if not replaced:
+    """The text of /etc/resolv.conf: the host's *own*, but for each kind of line that something else is asked for."""
+    if not (options.dns or options.dns_search or options.dns_options):
         return own
-    kept = [line for line in own.splitlines() if line.split()[:1] and line.split()[0] not in replaced]
-    lines = [f"search {' '.join(asked['search'])}"] if asked["search"] else []
-    lines += [line for line in kept if line.split()[0] != "options"]
-    lines += [f"nameserver {address}" for address in asked["nameserver"]]
-    lines += [line for line in kept if line.split()[0] == "options"]
-    lines += [f"options {' '.join(asked['options'])}"] if asked["options"] else []
+    search = options.dns_search or _values(own, "search")
+    lines = [f"search {' '.join(search)}"] if search and search != (_NOWHERE,) else []
+    lines += [f"nameserver {address}" for address in options.dns or _values(own, "nameserver")]
+    if settings := options.dns_options or _values(own, "options"):
+        lines.append(f"options {' '.join(settings)}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _values(text: str, keyword: str) -> tuple[str, ...]:
+    rows = (line.split() for line in text.splitlines())
+    return tuple(value for row in rows if row[:1] == [keyword] for value in row[1:])

@@ -38,8 +38,12 @@ def segments(fd: int, size: int) -> tuple[tuple[int, int], ...]:
 
 
 def header(entry: tar.Entry, pieces: tuple[tuple[int, int], ...]) -> bytes:
-    """The header of a regular file of which only *pieces* follow, with their map."""
-    numbers = (len(pieces), *(number for piece in pieces for number in piece))
+    """The header of a regular file of which only *pieces* follow, with their map.
+
+    A piece of no bytes at the end tells GNU tar how far the last hole goes.
+    """
+    mapped = (*pieces, (entry.size, 0))
+    numbers = (len(mapped), *(number for piece in mapped for number in piece))
     map_ = b"".join(b"%d\n" % number for number in numbers)
     map_ += bytes(-len(map_) % tar.BLOCK)
     extensions = (

@@ -201,14 +201,25 @@ class State:
         )
 
     def set_running(
-        self, container: Container, pid: int, pid_start: int, cgroups: tuple[str, ...], started: int, restarts: int
+        self,
+        container: Container,
+        pid: int,
+        pid_start: int,
+        cgroups: tuple[str, ...],
+        started: int,
+        restarts: int,
+        attached: bool,
     ) -> None:
-        """Record that a container's process has started, the policy's so many-th time."""
-        self._update(
-            container, "start",
-            status=Status.RUNNING, pid=pid, pid_start=pid_start, cgroups="\n".join(cgroups), restart_count=restarts,
-            started=started, finished=0, exit_code=0, oom_killed=0, error="", health="",
-        )  # fmt: skip
+        """Record that a container's process has started, the policy's so many-th time, and a client with it."""
+        with self._database.transaction() as connection:
+            _change(
+                connection, container,
+                status=Status.RUNNING, pid=pid, pid_start=pid_start, cgroups="\n".join(cgroups),
+                restart_count=restarts, started=started, finished=0, exit_code=0, oom_killed=0, error="", health="",
+            )  # fmt: skip
+            if attached:
+                _tell(connection, container, "attach")
+            _tell(connection, container, "start")
 
     def set_paused(self, container: Container, paused: bool) -> None:
         """Record that it has been paused, or goes on."""
@@ -258,10 +269,11 @@ class State:
         """Record other options."""
         self._update(container, "update", options=msgspec.json.encode(options))
 
-    def tell(self, container: Container, action: str, **attributes: str) -> None:
-        """Record an event that changes nothing in the record of a container."""
+    def tell(self, container: Container, *actions: str, **attributes: str) -> None:
+        """Record events that change nothing in the record of a container."""
         with self._database.transaction() as connection:
-            _tell(connection, container, action, **attributes)
+            for action in actions:
+                _tell(connection, container, action, **attributes)
 
     def _update(self, container: Container, action: str, **values: object) -> None:
         with self._database.transaction() as connection:
@@ -307,7 +319,9 @@ def _change(connection: sqlite3.Connection, container: Container, **values: obje
 
 
 def _tell(connection: sqlite3.Connection, container: Container, action: str, **attributes: str) -> None:
-    about = {**container.options.labels, "image": container.options.image, "name": container.name, **attributes}
+    named = connection.execute("SELECT name FROM containers WHERE id = ?", (container.id,)).fetchone()
+    name = named["name"] if named else container.name
+    about = {**container.options.labels, "image": container.options.image, "name": name, **attributes}
     if action == "start":
         volumes.tell_mounted(connection, container.id, container.options.volumes)
     events.insert(connection, "container", action, container.id, about)

@@ -371,3 +371,28 @@ def test_an_archive_does_not_go_to_a_terminal(shared_store: Store, made: str) ->
         _, said = process.communicate(timeout=20)
     assert process.returncode == 1
     assert b"terminal" in said
+
+
+def test_a_terminal_is_told_what_was_copied(shared_store: Store, made: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    os.utime(tmp_path / "file", ns=(0, 0))
+    for flags, told in ((), f"Successfully copied 2.05kB to {made}:/tmp\r\n".encode()), (("-q",), b""):
+        ours, theirs = os.openpty()
+        process = shared_store.start("cp", *flags, str(tmp_path / "file"), f"{made}:/tmp", stdout=theirs)
+        assert process.wait(timeout=20) == 0
+        os.write(theirs, b"end")
+        said = b""
+        while not said.endswith(b"end"):
+            said += os.read(ours, 1000)
+        assert said == told + b"end"
+        process.communicate()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_copies_are_events(shared_store: Store, made: str, tmp_path: Path) -> None:
+    shared_store.cli("cp", f"{made}:/etc/passwd", tmp_path / "passwd", check=True)
+    shared_store.cli("cp", tmp_path / "passwd", f"{made}:/tmp", check=True)
+    flags = ("--since", "1h", "--until", "0s", "--filter", f"container={made}", "--format", "{{.Action}}")
+    told = shared_store.cli("events", *flags, check=True).stdout.split()
+    assert told[-2:] == ["archive-path", "extract-to-dir"]

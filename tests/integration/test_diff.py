@@ -22,9 +22,6 @@ OLD = """
     echo > /old/read; echo > /old/removed/deep/file
 """
 EXPECTED = """\
-C /bin
-C /bin/cat
-D /bin/true
 C /etc
 C /etc/group
 C /etc/passwd
@@ -46,6 +43,10 @@ C /old/untouched-content
 A /sp ace
 C /tmp
 A /tmp2
+C /usr
+C /usr/bin
+C /usr/bin/cat
+D /usr/bin/true
 """
 
 

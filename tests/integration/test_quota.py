@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.containers import IS_ROOT, complaint, inspected
+from support.waiting import wait_until
 
 QUOTA = ("--storage-opt", "size=32m")
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root can mount a filesystem of a fixed size")
@@ -21,13 +22,11 @@ def devices():
 
 @pytest.fixture(autouse=True)
 def no_device_left(home):
-    """The containers of these tests take their mounts and their loop devices along."""
+    """The containers of these tests take their mounts along, and the kernel soon after that their loop devices."""
     yield
-    left = [file for file in devices().values() if str(home.home) in file]
-    mounted = [
-        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"{home.home}/containers" in line
-    ]
-    assert (left, mounted) == ([], [])
+    wait_until(lambda: not any(str(home.home) in file for file in devices().values()), timeout=5, interval=0.1)
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert not [line for line in mounts if f"{home.home}/containers" in line]
 
 
 def place(store, name):

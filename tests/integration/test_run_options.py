@@ -81,6 +81,20 @@ def test_the_domain_name_is_what_is_asked_for(cli):
     ]
 
 
+def test_hosts_and_name_servers_are_what_is_asked_for(cli):
+    flags = ("--add-host", "a:1.2.3.4", "--dns", "1.1.1.1", "--dns-search", "b.example", "--dns-option", "rotate")
+    lines = inside(cli, *flags, "busybox", "sh", "-c", "grep -w a /etc/hosts; cat /etc/resolv.conf")
+    assert lines == ["1.2.3.4\ta", "search b.example", "nameserver 1.1.1.1", "options rotate"]
+
+
+def test_exposed_ports_are_told_and_found(cli, shared_store, name):
+    cli("create", "--name", name, "--expose", "80", "--expose", "90-91/udp", "busybox", check=True)
+    assert inspected(shared_store, name)["Config"]["ExposedPorts"] == {"80/tcp": {}, "90/udp": {}, "91/udp": {}}
+    listing = ("ps", "-a", "--format", "{{.Names}}", "--filter", f"name={name}", "--filter")
+    assert cli(*listing, "expose=80", check=True).stdout == f"{name}\n"
+    assert cli(*listing, "expose=81", check=True).stdout == ""
+
+
 def test_variables_come_from_files_and_flags_go_before_them(cli, tmp_path):
     file = tmp_path / "variables"
     file.write_text("# comment\nA=file\n\nB= two words \nTAKEN\nNOT_SET\n")

@@ -109,7 +109,7 @@ def poisoned(cli, running) -> str:
     return running
 
 
-def test_no_module_of_the_containers_is_loaded_by_the_engine(cli, poisoned):
+def test_no_module_of_the_containers_is_loaded_by_the_engine(cli, poisoned, tmp_path):
     # CVE-2019-14271: docker-tar had changed its root when the C library loaded more of itself.
     commands = (
         ("-t", poisoned, "true"),
@@ -122,6 +122,11 @@ def test_no_module_of_the_containers_is_loaded_by_the_engine(cli, poisoned):
     )
     for command in commands:
         cli("exec", *command)
+    cli("cp", f"{poisoned}:/etc", tmp_path, check=True)
+    cli("cp", tmp_path, f"{poisoned}:/copied", check=True)
+    cli("cp", f"{poisoned}:/missing", tmp_path)
+    cli("commit", poisoned, "poisoned:test", check=True)
+    cli("rmi", "-f", "poisoned:test", check=True)
     assert cli("exec", poisoned, "ls", "/poisoned").returncode == 1
 
 

@@ -146,6 +146,17 @@ def test_variables_of_an_image_reach_its_command_alone(cli, image, name):
     assert (done.stdout, done.stderr) == ("/nothing\n", "")
 
 
+def test_an_image_gives_no_orders_to_a_terminal(cli, image, name):
+    # CVE-2003-0063 and kin: control sequences in names that are shown.
+    orders = r"\u001b]0;title\u0007\u001b[31m\n"
+    reference = image(changes=(f'CMD ["/bin/{orders}", "{orders}"]', f'LABEL "a"="{orders}"'))
+    refused = cli("run", "--name", name, reference)
+    assert len(refused.stderr.splitlines()) == 1
+    shown = (("ps", "-a", "--no-trunc"), ("images",), ("inspect", name), ("inspect", reference), ("ps", "-a"))
+    for text in (refused.stderr, *(cli(*command, check=True).stdout for command in shown)):
+        assert not {"\x1b", "\x07"} & set(text)
+
+
 def test_a_bomb_is_unpacked_in_bounded_memory(shared_store):
     # 400 MB of zeros in 400 KB; whoever holds them in memory at once does not fit into the limit.
     member = tarfile.TarInfo("zeros")

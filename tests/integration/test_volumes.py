@@ -63,8 +63,15 @@ def test_devices_and_set_user_id_on_a_volume_have_no_power(cli, host):
     assert sorted(os.listdir(host)) == ["file", "program"]
 
 
-def test_a_missing_source_is_named(cli):
-    assert "/no/such/place" in complaint(cli("run", "--rm", "-v", "/no/such/place:/x", "busybox"), 125)
+def test_a_missing_directory_of_the_host_is_made(cli, host):
+    cli("run", "--rm", "-v", f"{host}/made/here:/x", "busybox", "touch", "/x/file", check=True)
+    assert os.listdir(host / "made/here") == ["file"]
+
+
+def test_a_missing_source_of_a_mount_is_named(cli, host):
+    done = cli("run", "--rm", "--mount", f"type=bind,src={host}/absent,dst=/x", "busybox", "true")
+    assert f"bind source path does not exist: {host}/absent" in complaint(done, 125)
+    assert not (host / "absent").exists()
 
 
 def test_names_may_have_spaces(cli, host):
@@ -89,7 +96,7 @@ def test_two_volumes_in_one_place_are_refused(cli, host, other):
 
 @pytest.mark.parametrize("root", ["/", "//", "/x/..", "/."])
 def test_a_volume_over_the_root_is_refused(cli, host, root):
-    assert "not '/'" in complaint(cli("run", "--rm", "-v", f"{host}:{root}", "busybox", "true"), 125)
+    assert "destination can't be '/'" in complaint(cli("run", "--rm", "-v", f"{host}:{root}", "busybox", "true"), 125)
 
 
 @pytest.mark.parametrize("mode", ["", ":ro"])

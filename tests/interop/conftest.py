@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 from support import peers
 from support.peers import Peer, Unavailable
+from support.side_by_side import IMAGE, Pair, rich_rootfs_tar
+from support.store import temporary_store
 from support.waiting import unavailable
 
 Tool = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,6 +34,17 @@ def _entered(engine: AbstractContextManager[Peer]) -> Iterator[Peer]:
 def docker() -> Iterator[Peer]:
     """A Docker engine with a busybox image, on its own socket."""
     yield from _entered(peers.docker())
+
+
+@pytest.fixture(scope="session")
+def pair(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Docker and a store of ours, each with the image ``pair`` from one archive. A test leaves no container there."""
+    archive = rich_rootfs_tar(tmp_path_factory.mktemp("pair"))
+    docker.cli("import", archive, IMAGE, check=True)
+    with temporary_store() as store:
+        store.cli("import", archive, IMAGE, check=True)
+        yield Pair(docker, store)
+    docker.cli("rmi", "-f", IMAGE)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,7 @@ why; ids, ages and column widths are masked (see ``support.side_by_side``).
 from collections.abc import Iterator
 
 import pytest
-from support.peers import Peer
 from support.side_by_side import IMAGE, Pair, rich_rootfs_tar
-from support.store import temporary_store
 from support.waiting import wait_until
 
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' /proc/self/status"
@@ -185,17 +183,6 @@ DIFFERENCES = (
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.strip().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def pair(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Docker and a store of ours, each with the image ``pair`` from one archive."""
-    archive = rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
-    docker.cli("import", archive, IMAGE, check=True)
-    with temporary_store() as store:
-        store.cli("import", archive, IMAGE, check=True)
-        yield Pair(docker, store)
-    docker.cli("rmi", "-f", IMAGE)
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.peers import Peer, busybox_rootfs
+from support.peers import busybox_rootfs
 from support.side_by_side import Pair, members
-from support.store import temporary_store
 
 IMAGE = "trees"
 
@@ -180,8 +179,8 @@ def _tree(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def session(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Docker and a store of ours with one image; its container ``cc`` runs nothing."""
+def session(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Both engines with one image of these trees; its container ``cc`` runs nothing."""
     directory = tmp_path_factory.mktemp("cp")
     root = busybox_rootfs(directory / "rootfs")
     for number in range(max(len(INS), len(OUTS))):
@@ -192,14 +191,28 @@ def session(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             _furnish(directory / side / str(number), OUTSIDE, "")
     with tarfile.open(directory / "image.tar", "w") as archive:
         archive.add(root, arcname=".")
-    docker.cli("import", directory / "image.tar", IMAGE, check=True)
-    with temporary_store() as store:
-        store.cli("import", directory / "image.tar", IMAGE, check=True)
-        pair = Pair(docker, store)
-        pair.raw(f"create --name cc {IMAGE} true")
-        yield Session(pair, directory)
-        pair.forget("cc")
-    docker.cli("rmi", "-f", IMAGE)
+    pair.raw(f"import {directory / 'image.tar'} {IMAGE}")
+    pair.raw(f"create --name cc {IMAGE} true")
+    yield Session(pair, directory)
+    pair.forget("cc")
+    pair.raw(f"rmi {IMAGE}")
+
+
+CHANGES = """
+    cd /w/0; echo >> one; busybox chmod 600 d/f; rm 'sp ace'; rm -r with; mkdir with; echo > with/new; touch d/sub
+    rm -r empty; echo > empty; rm one; mkdir one; echo > one/in; mkdir -p new/er; busybox ln -s x new/link
+    busybox mv dl moved; rm rel; touch -c fl; cat d/h; rm -r d/sub; mkdir d/sub; rm /bin/ps; mkdir /empty
+"""
+
+
+def test_the_changes_of_a_container_are_the_same(session: Session) -> None:
+    """Docker 20.10 lists what is deleted in a directory last, and the rest of it in no order at all."""
+    script = "; ".join(line.strip() for line in CHANGES.strip().splitlines())
+    session.pair.raw(f"run --name changed {IMAGE} sh -c {shlex.quote(script)}")
+    docker, ours = session.pair.raw("diff changed")
+    session.pair.forget("changed")
+    assert len(docker.stdout.splitlines()) > 20
+    assert sorted(ours.stdout.splitlines()) == sorted(docker.stdout.splitlines())
 
 
 def _answers(done: list[subprocess.CompletedProcess[Any]]) -> list[tuple[int, str]]:

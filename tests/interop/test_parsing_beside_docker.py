@@ -6,13 +6,12 @@ their quotes; these are compared without them.
 
 import re
 import shlex
-from collections.abc import Iterator
 
 import pytest
 from support import peers
 from support.peers import Peer, Unavailable
-from support.side_by_side import IMAGE, Pair, rich_rootfs_tar
-from support.store import Store, temporary_store
+from support.side_by_side import Pair
+from support.store import Store
 from support.waiting import unavailable
 
 REFUSED = """
@@ -182,17 +181,6 @@ def test_both_give_help(client: Peer, home: Store, line: str) -> None:
     docker, ours = client.cli(*shlex.split(line)), home.cli(*shlex.split(line))
     assert ours.returncode == docker.returncode == 0
     assert "Usage:" in ours.stdout
-
-
-@pytest.fixture(scope="module")
-def pair(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Docker and a store of ours, each with the image ``pair`` from one archive."""
-    archive = rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
-    docker.cli("import", archive, IMAGE, check=True)
-    with temporary_store() as store:
-        store.cli("import", archive, IMAGE, check=True)
-        yield Pair(docker, store)
-    docker.cli("rmi", "-f", IMAGE)
 
 
 @pytest.mark.parametrize("line", _lines(TAKEN))

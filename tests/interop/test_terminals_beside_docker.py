@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pytest
-from support.peers import Peer
-from support.side_by_side import IMAGE, Pair, rich_rootfs_tar
-from support.store import COMMAND, temporary_store
+from support.side_by_side import IMAGE, Pair
+from support.store import COMMAND
 from support.terminal import Terminal, terminal
 
 # The shell asks where the cursor is, and clears the line, when it likes: what is compared has no escape sequences.
@@ -44,17 +43,6 @@ class Desk:
     def _command(self, words: tuple[str, ...]) -> tuple[str, ...]:
         starts = words[0] in ("run", "create")
         return (*self.prefix, words[0], *(self.network if starts else ()), *words[1:])
-
-
-@pytest.fixture(scope="module")
-def pair(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Docker and a store of ours, each with the image ``pair`` from one archive."""
-    archive = rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
-    docker.cli("import", archive, IMAGE, check=True)
-    with temporary_store() as store:
-        store.cli("import", archive, IMAGE, check=True)
-        yield Pair(docker, store)
-    docker.cli("rmi", "-f", IMAGE)
 
 
 @pytest.fixture

@@ -99,6 +99,9 @@ def _is_anothers(cgroup: str, marker: str) -> bool:
     except FileNotFoundError:
         return True
     id_ = os.path.basename(cgroup)
+    if id_ == NAME:
+        inside = (entry.path for entry in os.scandir(cgroup) if entry.is_dir())
+        return any(_is_anothers(each, marker) for each in inside)
     homes = (home for depth in ("*", "*/*", "*/*/*") for home in SCRATCH.glob(f"{depth}/containers/{id_}"))
     return any(marker not in str(home) for home in homes)
 

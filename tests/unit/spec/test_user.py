@@ -71,5 +71,5 @@ def test_groups_are_added_by_name_and_number():
     found = identify("1234", PASSWD, GROUP, ("staff", "9", "9"))
     assert found.additional_gids == (78, 50, 9)
     assert found.added_gids == (50, 9, 9)
-    with pytest.raises(UsageError, match="^Unable to find group nosuch: no matching"):
+    with pytest.raises(UsageError, match=r"^Unable to find group nosuch: no matching"):
         identify("", PASSWD, GROUP, ("nosuch",))
