@@ -52,15 +52,22 @@ def _as_warning(error: SandboxError) -> SandboxError:
 @click.command(cls=Command)
 @click.option("-m", "--message", default="", help="A note for the image's history.")
 @click.option("-a", "--author", default="", help="Who made it.")
+@click.option("-p", "--pause", type=bool, default=True, metavar="BOOL", help="Pause it meanwhile.  [default: true]")
 @click.option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION", help='As "CMD [...]" or "ENV A=1".')
 @click.argument("container")
 @click.argument("reference", required=False)
 @click.pass_obj
 def commit(
-    context: Context, message: str, author: str, changes: tuple[str, ...], container: str, reference: str | None
+    context: Context,
+    message: str,
+    author: str,
+    pause: bool,
+    changes: tuple[str, ...],
+    container: str,
+    reference: str | None,
 ) -> Result:
     """Make an image of what a container has changed."""
-    image = context.engine.containers.commit(container, reference, message, author, changes)
+    image = context.engine.containers.commit(container, reference, message, author, changes, pause)
     return Lines((image.id,))
 
 

@@ -274,18 +274,42 @@ class Containers(ContainerRecords):
         container = self.find(key)
         if container.options.log_driver == "none":
             raise Conflict("configured logging driver does not support reading")
+        if wanted.details:
+            config = self.config(container)
+            chosen = logs.attributes(container.options.log_options, config.labels, config.env)
+            wanted = msgspec.structs.replace(wanted, attributes=chosen)
         files = self._paths.container(container.id)
         return logs.read(files.log, wanted, files.socket if container.is_active else None)
 
     def commit(
-        self, key: str, name: str | None = None, message: str = "", author: str = "", changes: Iterable[str] = ()
+        self,
+        key: str,
+        name: str | None = None,
+        message: str = "",
+        author: str = "",
+        changes: Iterable[str] = (),
+        pauses: bool = False,
     ) -> Image:
-        """Make an image of what a container has changed, running or not."""
+        """Make an image of what a container has changed, running or not; with *pauses* it holds still meanwhile."""
         container = self.find(key)
         running_config = self.config(container)
         origin = Origin(" ".join(running_config.cmd), message, author)
         config = instructions.apply(running_config, changes)
-        return self._images.commit(self._images.find(container.image), container.id, config, origin, name)
+        with self._held_still(container) if pauses else contextlib.nullcontext():
+            image = self._images.commit(self._images.find(container.image), container.id, config, origin, name)
+        self._state.tell(container, "commit", comment=message, imageID=str(image.id))
+        return image
+
+    @contextlib.contextmanager
+    def _held_still(self, container: Container) -> Iterator[None]:
+        """Pause a container that runs. One that does not, or ends just then, is left as it is."""
+        with contextlib.ExitStack() as stack:
+            if container.status is Status.RUNNING:
+                with contextlib.suppress(Conflict):
+                    self.pause(container.id)
+                    stack.enter_context(contextlib.suppress(Conflict, NotFound))
+                    stack.callback(self.unpause, container.id)
+            yield
 
     def export(self, key: str, target: int) -> None:
         """Write a container's whole root filesystem as a tar archive to the descriptor *target*."""

@@ -17,6 +17,7 @@ from kernel_sandbox.spec import api, reference
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.host_config import host_config, mount_points
 from kernel_sandbox.spec.image import ContainerConfig, Empty
+from kernel_sandbox.spec.mount_flags import cleaned
 from kernel_sandbox.spec.options import ContainerOptions, Network
 from kernel_sandbox.spec.times import rfc3339
 from kernel_sandbox.storage.state import Container, Image, Status
@@ -109,7 +110,7 @@ def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
         open_stdin=options.interactive,
         stdin_once=options.interactive and "stdin" in streams,
         image=options.image,
-        volumes={**config.volumes, **anonymous} or None,
+        volumes={**{cleaned(path): Empty() for path in config.volumes}, **anonymous} or None,
         labels=config.labels,
     )
 

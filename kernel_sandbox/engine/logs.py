@@ -10,7 +10,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -24,7 +24,8 @@ _OUTPUT = (Kind.STDOUT, Kind.STDERR)
 
 class Selection(msgspec.Struct, frozen=True):
     """What to show: the last *tail* lines (None for all), those from *since* to *until* (nanoseconds since the epoch),
-    each with its time and details before it; with *follow* also what is written from here on."""
+    each with its time and details before it; with *follow* also what is written from here on. *attributes* are the
+    details that the container's log has, as ``attributes`` writes them."""
 
     follow: bool = False
     tail: int | None = None
@@ -32,6 +33,7 @@ class Selection(msgspec.Struct, frozen=True):
     until: int | None = None
     timestamps: bool = False
     details: bool = False
+    attributes: str = ""
 
     @property
     def is_everything(self) -> bool:
@@ -40,6 +42,17 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 EVERYTHING = Selection()
+
+
+def attributes(options: Mapping[str, str], labels: Mapping[str, str], env: Iterable[str]) -> str:
+    """What a container's log *options* ``labels`` and ``env`` choose of both for the details: ``A=1,label=x``."""
+    variables = dict(entry.partition("=")[::2] for entry in env)
+    chosen = {**_chosen(options.get("labels", ""), labels), **_chosen(options.get("env", ""), variables)}
+    return ",".join(f"{name}={value}" for name, value in sorted(chosen.items()))
+
+
+def _chosen(names: str, of: Mapping[str, str]) -> dict[str, str]:
+    return {name: of[name] for name in names.split(",") if name in of}
 
 
 def read(path: str, wanted: Selection, socket_path: str | None) -> Iterator[Frame]:
@@ -158,7 +171,9 @@ class _Lines:
         return b"" if early or late else lines
 
     def _prefixed(self, frame: Frame, lines: bytes) -> bytes:
-        prefix = (f"{rfc3339(frame.time)} " if self._wanted.timestamps else "") + " " * self._wanted.details
+        prefix = f"{rfc3339(frame.time)} " if self._wanted.timestamps else ""
+        if self._wanted.details:
+            prefix += f"{self._wanted.attributes} "
         if not lines or not prefix:
             return lines
         begin = prefix.encode()

@@ -197,11 +197,12 @@ class Cgroup:
         return False
 
     def pids(self) -> tuple[int, ...]:
-        """Every process that is in one of the groups now."""
+        """Every process that is in one of the groups now, or below."""
         found: set[int] = set()
         for path in self.paths:
-            with contextlib.suppress(OSError):
-                found.update(int(line) for line in _read(f"{path}/cgroup.procs").split())
+            for group in (path, *_below(path)):
+                with contextlib.suppress(OSError):
+                    found.update(int(line) for line in _read(f"{group}/cgroup.procs").split())
         return tuple(sorted(found))
 
     def remove(self) -> None:
@@ -233,8 +234,17 @@ def _is_removed(path: str) -> bool:
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
+        for group in _below(path):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
         return False
     return True
+
+
+def _below(path: str) -> Iterator[str]:
+    """The groups that a privileged container has made in its own, the lowest first."""
+    for directory, names, _ in os.walk(path, topdown=False):
+        yield from (os.path.join(directory, name) for name in names)
 
 
 def _make_v1(mount_point: str, container_id: str) -> str:

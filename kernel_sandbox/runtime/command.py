@@ -48,14 +48,15 @@ def reporting(channel: socket.socket) -> Iterator[None]:
     try:
         yield
     except ContainerStartError as error:
-        _report(channel, Failure(str(error), error.exit_code))
+        _report(channel, str(error), error.exit_code)
     except Exception as error:
-        _report(channel, Failure(f"cannot set up the container: {error}", 125))
+        _report(channel, f"cannot set up the container: {error}", 125)
     os._exit(125)
 
 
-def _report(channel: socket.socket, failure: Failure) -> None:
-    channel.send(msgspec.msgpack.encode(failure))
+def _report(channel: socket.socket, message: str, exit_code: int) -> None:
+    text = message.encode(errors="replace").decode()  # a name may hold bytes that are no text
+    channel.send(msgspec.msgpack.encode(Failure(text, exit_code)))
 
 
 def forbid_imports() -> None:

@@ -16,6 +16,7 @@ from kernel_sandbox.spec import health
 from kernel_sandbox.spec.health import Health, HealthResult
 from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.runtime import Process
+from kernel_sandbox.spec.times import duration
 
 _MOST_OUTPUT = 4096
 _SECOND = 10**9
@@ -75,8 +76,8 @@ class HealthMonitor:
             timer.cancel()
             text = output.decode(errors="replace")
             if late:
-                seconds = health.timeout(self._check) / _SECOND
-                code, text = _NOT_IN_TIME, f"Health check exceeded timeout ({seconds:g}s): {text}"
+                limit = duration(health.timeout(self._check))
+                code, text = _NOT_IN_TIME, f"Health check exceeded timeout ({limit})" + (f": {text}" if text else "")
             self._conclude(HealthResult(start, time.time_ns(), code, text))
 
         try:

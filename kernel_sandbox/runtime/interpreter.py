@@ -26,11 +26,6 @@ def is_exposed() -> bool:
     return os.stat(sys.executable).st_uid == os.geteuid() or os.access(sys.executable, os.W_OK)
 
 
-def is_sealed() -> bool:
-    """Whether the calling process runs from a sealed copy already."""
-    return os.readlink("/proc/self/exe").startswith("/memfd:")
-
-
 @contextlib.contextmanager
 def sealed() -> Iterator[int]:
     """A descriptor of a copy of the interpreter that nothing can change."""

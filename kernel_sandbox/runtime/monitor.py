@@ -230,7 +230,9 @@ class _Run:
         self._health: HealthMonitor | None = None
         self._is_paused = False
         has_own_pids = container.spec.linux.unshares("pid")
-        self._mounts = 0 if has_own_pids else namespaces.mount_namespace(first.pid)
+        self._mounts = (
+            None if has_own_pids else os.open(namespaces.path(first.pid, "mount"), os.O_RDONLY | os.O_CLOEXEC)
+        )
         self.cgroup = cgroup
         self.has_ended = False
         self.executions = Executions(loop, self._execute, journal.executed)
@@ -268,8 +270,9 @@ class _Run:
         """After the first process's end: the others', and how it was."""
         if self._health:
             self._health.stop()
-        if self._mounts:
+        if self._mounts is not None:
             namespaces.end_processes_in(self._mounts)
+            os.close(self._mounts)
         self.executions.end_all()
         relay.let_go()
         ending = Ending(self._first.reap(), self.cgroup.oom_killed())

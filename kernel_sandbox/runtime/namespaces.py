@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
@@ -69,7 +69,7 @@ def of_process(pid: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def clone_inside(
-    joined: Iterable[tuple[int, int]],
+    joined: Sequence[tuple[int, int]],
     new: int,
     child: Callable[[], None],
     entrances: Entrances,
@@ -81,6 +81,14 @@ def clone_inside(
     (pid_namespaces(7)), and leaves the child to us. Returns the child's pid and a pidfd. The calling process must have
     one thread only.
     """
+    views = [each for each in joined if each[1] == syscalls.CLONE_NEWCGROUP]
+    others = [each for each in joined if each[1] != syscalls.CLONE_NEWCGROUP]
+
+    def born() -> None:
+        # From inside a view of the control groups nobody is let into a group from outside of it (nsdelegate).
+        _join(views)
+        child()
+
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
@@ -88,8 +96,8 @@ def clone_inside(
             if way == 0:
                 with command.reporting(theirs):
                     get_ready()
-                    _go_in(joined, entrances)
-                    pid, _ = syscalls.clone3(new | syscalls.CLONE_PARENT, child, entrances.unified)
+                    _go_in(others, entrances)
+                    pid, _ = syscalls.clone3(new | syscalls.CLONE_PARENT, born, entrances.unified)
                     theirs.send(_PID.pack(pid))
                     os._exit(0)
         os.waitpid(way, 0)
@@ -105,20 +113,23 @@ def clone_inside(
     return pid, os.pidfd_open(pid)
 
 
-def mount_namespace(pid: int) -> int:
-    """What tells a process's mount namespace from all others; 0 once it has ended."""
-    try:
-        return os.stat(path(pid, "mount")).st_ino
-    except OSError:
-        return 0
-
-
 def end_processes_in(mounts: int) -> None:
-    """Kill what is left in a mount namespace, for a container whose pid namespace is not its own."""
+    """Kill what is left in a mount namespace, for a container whose pid namespace is not its own.
+
+    *mounts* is a descriptor of it: a namespace that is held keeps its number, which the next one would get otherwise.
+    """
+    wanted = os.fstat(mounts).st_ino
+
+    def belongs(pid: int) -> bool:
+        try:
+            return os.stat(path(pid, "mount")).st_ino == wanted
+        except OSError:
+            return False
+
     for _ in range(_ATTEMPTS):
-        if not any(mount_namespace(pid) == mounts for pid in processes.all_pids()):
+        if not any(map(belongs, processes.all_pids())):
             return
-        send_to_all(processes.all_pids(), signal.SIGKILL, lambda pid: mount_namespace(pid) == mounts)
+        send_to_all(processes.all_pids(), signal.SIGKILL, belongs)
         time.sleep(_PAUSE)
 
 
@@ -127,5 +138,9 @@ def _go_in(joined: Iterable[tuple[int, int]], entrances: Entrances) -> None:
     entrances.enter()
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     command.forbid_imports()
-    for descriptor, flag in joined:
+    _join(joined)
+
+
+def _join(namespaces: Iterable[tuple[int, int]]) -> None:
+    for descriptor, flag in namespaces:
         syscalls.setns(descriptor, flag)

@@ -68,8 +68,9 @@ class Relay:
         self._process = self._input = None
 
     def conclude(self, last: Frame) -> None:
-        """Let the clients read what is left, then the last frame."""
+        """Let the clients read what is left, then the last frame. Another run would be none of theirs."""
         for session in self._sessions:
+            session.owns_container = False
             if not session.hang_up_when_sent:
                 session.send(last)
                 session.hang_up_when_sent = True

@@ -40,6 +40,23 @@ _FRACTION = ".999999999"
 _LAYOUT = re.compile("|".join(_ELEMENTS) + "|.")
 
 
+def duration(length: int) -> str:
+    """A length as Go's ``time.Duration`` writes it: ``1m30s``, ``1.5s``, ``100ms``."""
+    for unit in ("ns", "µs", "ms"):
+        if 0 < length < 1000 * _UNITS[unit]:
+            return f"{_decimal(length, _UNITS[unit])}{unit}"
+    minutes, rest = divmod(length, _UNITS["m"])
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, SECOND)}s"
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(number: int, unit: int) -> str:
+    whole, rest = divmod(number, unit)
+    fraction = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else ""
+    return f"{whole}.{fraction}" if fraction else str(whole)
+
+
 def parse_duration(text: str) -> int:
     """Nanoseconds of a length such as ``1m30s``, ``1.5h``, ``-300ms``. Raises UsageError in Go's words."""
     rest = text.removeprefix("-") if text.startswith("-") else text.removeprefix("+")

@@ -90,6 +90,13 @@ def test_a_privileged_container_may_write_where_others_may_not(cli):
     assert cli("run", "--rm", "--security-opt", "systempaths=unconfined", "busybox", "sh", "-c", masked).stdout == "0\n"
 
 
+def test_groups_that_a_privileged_container_makes_go_with_it(cli):
+    script = "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir -p $d/made/below 2>/dev/null && echo made; done; true"
+    done = cli("run", "--rm", "--privileged", "busybox", "sh", "-c", script, check=True)
+    if IS_ROOT:
+        assert "made" in done.stdout.split()
+
+
 def test_a_privileged_container_of_roots_has_the_hosts_ids(cli):
     lines = cli("run", "--rm", "--privileged", "busybox", "cat", "/proc/self/uid_map", check=True).stdout.split()
     if IS_ROOT:

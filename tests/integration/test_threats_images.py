@@ -9,7 +9,6 @@ import io
 import resource
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,8 +66,9 @@ def node(name: str, kind: bytes, major: int = 0, minor: int = 0) -> tarfile.TarI
     return member
 
 
-@pytest.mark.parametrize("name", [".", "./", "/", "a/..", "./."])
-@pytest.mark.parametrize("kind", ["link", "hard", "file"])
+@pytest.mark.parametrize(
+    ("name", "kind"), [(".", "link"), ("./", "link"), ("/", "link"), ("a/..", "hard"), (".", "file")]
+)
 def test_the_root_of_a_layer_is_replaced_by_nothing(cli, target, name, kind):
     # CVE-2021-29136: umoci followed a link in the place of the root, and wrote the rest of the layer behind it.
     entries = [Entry(name, kind, str(target)), Entry("sub/new", content="x"), directory("made"), link("l", "x")]
@@ -93,11 +93,8 @@ def test_accounts_that_are_no_file_neither_hang_nor_fill_memory(cli, image, acco
     # CVE-2024-9676: a link at /etc/passwd made the engine read what never ends, or a file of the host's.
     huge = Entry("etc/passwd", content=b"x:x:1:1::/:\n" * (1 << 20))
     reference = image(directory("etc"), accounts or huge)
-    started = time.monotonic()
-    done = cli("run", "--rm", "-u", "root", reference, "/bin/busybox", "echo", "ran", timeout=SECONDS)
-    assert done.stdout == "ran\n" or len(done.stderr.splitlines()) == 1
-    assert "intruder" in complaint(cli("run", "--rm", "-u", "intruder", reference, "/bin/busybox", "true"), 125)
-    assert time.monotonic() - started < SECONDS
+    done = cli("run", "--rm", "-u", "intruder", reference, "/bin/busybox", "true", timeout=SECONDS)
+    assert "intruder" in complaint(done, 125)
 
 
 def test_a_device_of_an_image_opens_nothing(cli, image):
@@ -130,7 +127,7 @@ def test_capabilities_of_a_file_of_an_image_are_not_more_than_the_containers(cli
     assert not (masks["CapEff:"] | masks["CapPrm:"]) & ~DOCKERS
 
 
-@pytest.mark.parametrize("workdir", ["/cwd", "/cwd/made", "/up/made", "/proc/self/fd/7/made", "/proc/1/cwd/made"])
+@pytest.mark.parametrize("workdir", ["/cwd/made", "/up/made", "/proc/self/fd/7/made"])
 def test_a_working_directory_of_an_image_is_made_inside(cli, image, target, workdir):
     # CVE-2024-21626, CVE-2026-55686: WORKDIR through a link made directories on the host.
     away = f"{'../' * 12}{str(target)[1:]}/sub"
@@ -139,11 +136,11 @@ def test_a_working_directory_of_an_image_is_made_inside(cli, image, target, work
     assert done.returncode == 0 or len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "GCONV_PATH"])
-def test_variables_of_an_image_reach_its_command_alone(cli, image, name):
-    reference = image(changes=(f"ENV {name}=/nothing",))
-    done = cli("run", "--rm", reference, "/bin/busybox", "sh", "-c", f"echo ${name}", check=True)
-    assert (done.stdout, done.stderr) == ("/nothing\n", "")
+def test_variables_of_an_image_reach_its_command_alone(cli, image):
+    names = ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "GCONV_PATH")
+    reference = image(changes=tuple(f"ENV {name}=/nothing" for name in names))
+    done = cli("run", "--rm", reference, "/bin/busybox", "sh", "-c", f"echo ${' $'.join(names)}", check=True)
+    assert (done.stdout.split(), done.stderr) == (["/nothing"] * len(names), "")
 
 
 def test_an_image_gives_no_orders_to_a_terminal(cli, image, name):

@@ -51,7 +51,7 @@ def test_a_target_that_is_exchanged_while_it_is_mounted_stays_inside(cli, exchan
     (source / "mark").touch()
     shared = ("-v", f"{volume}:/volume")
     with exchanging("/volume/place", "/volume/bait", *shared):
-        for number in range(8):
+        for number in range(6):
             inside = f"/volume/place/made{number}/deep"
             done = cli("run", "--rm", *shared, "-v", f"{source}:{inside}", "busybox", "ls", inside, timeout=SECONDS)
             assert done.stdout == "mark\n" or len(done.stderr.splitlines()) == 1
@@ -77,7 +77,7 @@ def test_a_container_that_renames_without_a_pause_keeps_no_other_from_starting(c
     )
     try:
         with exchanging("/one", "/other"):
-            for _ in range(4):
+            for _ in range(3):
                 cli("run", "--rm", "upwards:test", "/bin/busybox", "true", check=True, timeout=SECONDS)
     finally:
         cli("rmi", "-f", "upwards:test")

@@ -4,6 +4,7 @@ Every case copies within a directory of its own, made from one tree; all of them
 outcomes are compared afterwards. Errors must be the same word for word, but for paths of Docker's own.
 """
 
+import io
 import os
 import re
 import shlex
@@ -257,3 +258,40 @@ def test_a_mistake_has_the_same_exit_code_and_is_named(session: Session, case: s
     assert ours.returncode == docker.returncode
     assert words in docker.stderr, "the table quotes Docker"
     assert words in ours.stderr
+
+
+def test_without_a_files_inside_belong_to_root(session: Session) -> None:
+    """Docker's reference says so too; its engine keeps the numbers with ``-a`` and without."""
+    for side in ("docker", "ours"):
+        os.chown(session.place(side, 0) / "file", 1234, 567)
+    session.both(["cp", "file", "cc:/tmp/plain"], 0)
+    session.both(["cp", "-a", "file", "cc:/tmp/kept"], 0)
+    dockers, own = (members(each.stdout) for each in session.pair.raw("cp cc:/tmp -", text=False))
+    assert dockers["tmp/kept"] == dockers["tmp/plain"] == own["tmp/kept"]
+    assert dockers["tmp/kept"][2:4] == (1234, 567)
+    assert own["tmp/plain"][2:4] == (0, 0)
+
+
+def test_no_right_to_become_another_user_comes_out_of_a_container(session: Session) -> None:
+    """What its root made set-user-id would become so for the caller."""
+    session.both(["cp", "-", "cc:/tmp"], 0, input=_set_user_id(), text=False)
+    session.both(["cp", "cc:/tmp/suid", "suid"], 0)
+    docker, ours = (stat.S_IMODE((session.place(side, 0) / "suid").stat().st_mode) for side in ("docker", "ours"))
+    assert (docker, ours) == (0o4755, 0o755)
+
+
+def _set_user_id() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("suid")
+        info.mode = 0o4755
+        archive.addfile(info)
+    return buffer.getvalue()
+
+
+def test_a_link_that_leads_out_of_the_destination_is_copied_as_it_is(session: Session) -> None:
+    """Docker takes it for an attempt to break out; ours follows no link while it copies."""
+    docker, ours = session.both(["cp", "cc:/w/0/d/.", "d2"], 0)
+    assert (docker.returncode, ours.returncode) == (1, 0)
+    assert "invalid symlink" in docker.stderr
+    assert os.readlink(session.place("ours", 0) / "d2" / "up") == "../one"

@@ -10,6 +10,7 @@ A scenario starts with ``== its name``; every further line is a step (``#`` star
 - ``lines COMMAND``      standard output has to agree line by line in any order;
 - ``host COMMAND``       a shell command of the machine, in the directory that the scenario has on each side;
 - ``until COMMAND ~ TEXT``  no step: wait until COMMAND's standard output has TEXT (``!~``: has it no longer);
+- ``differs REASON``   no step: ours answers the step before otherwise than Docker, on purpose;
 - ``mark NAME``          no step: ``@NAME@`` is this moment in the lines that follow. ``@dir@`` is the directory.
 
 What differs by nature (ids, ages, moments, the directory, who reports an error, the numbers of ``top``) is masked.
@@ -20,7 +21,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Step:
     input: str | None
     mark: str
     said: str
+    differs: str = ""
 
     @classmethod
     def parse(cls, line: str) -> "Step":
@@ -99,7 +101,13 @@ def scenarios(directory: Path) -> tuple[Scenario, ...]:
 def _parsed(text: str) -> Iterator[Scenario]:
     for block in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
         name, *lines = (line.strip() for line in block.splitlines())
-        yield Scenario(name, tuple(Step.parse(line) for line in lines if line and not line.startswith("#")))
+        steps: list[Step] = []
+        for line in filter(None, lines):
+            if line.startswith("differs "):
+                steps[-1] = replace(steps[-1], differs=line.removeprefix("differs "))
+            elif not line.startswith("#"):
+                steps.append(Step.parse(line))
+        yield Scenario(name, tuple(steps))
 
 
 @dataclass
