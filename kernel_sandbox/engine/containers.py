@@ -297,7 +297,7 @@ class Containers(ContainerRecords):
         config = instructions.apply(running_config, changes)
         with self._held_still(container) if pauses else contextlib.nullcontext():
             image = self._images.commit(self._images.find(container.image), container.id, config, origin, name)
-        self._state.tell(container, "commit", comment=message, imageID=str(image.id))
+            self._state.tell(container, "commit", comment=message, imageID=str(image.id))
         return image
 
     @contextlib.contextmanager

@@ -303,6 +303,7 @@ class _Supervisor:
     ) -> runtime.Spec:
         options = self._container.options
         machine = os.uname()
+        own = self._shared_hostname(machine.nodename)
         host = bundle.Host(
             uid_map=maps.uid,
             gid_map=maps.gid,
@@ -310,17 +311,22 @@ class _Supervisor:
             kernel=machine.release,
             cpus=os.cpu_count() or 1,
             environment_files=self._environment_binds(),
-            hostname=machine.nodename,
+            hostname=own,
             joined=joined,
             devices=found,
             has_message_queues=os.path.isdir("/dev/mqueue"),
         )
-        self._write_environment_files(bundle.hostname(self._container.id, options, machine.nodename))
+        self._write_environment_files(bundle.hostname(self._container.id, options, own))
         mounted = msgspec.structs.replace(options, binds=(*options.binds, *self._volumes()), volumes=())
         identity = accounts.identity((self._files.upper, *self._layers()), options.user or config.user, options.groups)
         spec = bundle.make(self._container.id, mounted, config, identity, host)
         wanted = msgspec.structs.replace(spec.process, console_size=console if spec.process.terminal else None)
         return msgspec.structs.replace(spec, process=wanted)
+
+    def _shared_hostname(self, machine: str) -> str:
+        """The name of the container whose network this one is in, else the *machine*'s."""
+        donor = self._state.container(self._container.options.sharing.of_containers().get("network", ""))
+        return bundle.hostname(donor.id, donor.options, machine) if donor else machine
 
     def _environment_binds(self) -> tuple[Bind, ...]:
         names = ("resolv.conf", "hostname", "hosts")

@@ -118,11 +118,11 @@ def container_options(
 
 
 def _bind(text: str) -> Bind:
-    """A setting that names a host directory, as ``-v`` does."""
+    """A setting that names a host directory as ``-v`` does; one that is missing is an error, not made."""
     mount = parse_volume(text)
     if not isinstance(mount, Bind):
         raise UsageError(f"the mount '{text}' is no directory of the host's: write /host/path:/container/path[:ro]")
-    return mount
+    return msgspec.structs.replace(mount, as_mount=True)
 
 
 def _absolute(mount: str, cwd: str) -> str:

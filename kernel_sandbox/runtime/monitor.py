@@ -229,10 +229,7 @@ class _Run:
         self._first = first
         self._health: HealthMonitor | None = None
         self._is_paused = False
-        has_own_pids = container.spec.linux.unshares("pid")
-        self._mounts = (
-            None if has_own_pids else os.open(namespaces.path(first.pid, "mount"), os.O_RDONLY | os.O_CLOEXEC)
-        )
+        self._mounts = first.mounts
         self.cgroup = cgroup
         self.has_ended = False
         self.executions = Executions(loop, self._execute, journal.executed)

@@ -46,7 +46,11 @@ class _Streams:
 
 
 class ContainerProcess:
-    """A process in a container, a child of ours, with our ends of its streams; ``terminal`` is its terminal's."""
+    """A process in a container, a child of ours, with our ends of its streams; ``terminal`` is its terminal's.
+
+    ``mounts`` is a descriptor of its mount namespace, for a first process whose pid namespace is not its own; whoever
+    takes it closes it.
+    """
 
     def __init__(self, pid: int, pidfd: int, stdin: int | None, outputs: dict[int, Kind], terminal: int | None) -> None:
         self.pid = pid
@@ -54,6 +58,7 @@ class ContainerProcess:
         self.stdin = stdin
         self.outputs = outputs
         self.terminal = terminal
+        self.mounts: int | None = None
         self._reaped = False
 
     def signal(self, number: int) -> None:
@@ -104,10 +109,21 @@ def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
 
         return ids.clone(flags, enter_and_go_on, entrances.unified)
 
+    held: list[int] = []
+
     def prepare(pid: int, channel: socket.socket) -> None:
+        if not linux.unshares("pid"):
+            held.append(os.open(namespaces.path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC))
         _prepare(pid, container, channel)
 
-    return _start(process, container.keeps_stdin, cgroup, become, clone, prepare)
+    try:
+        first = _start(process, container.keeps_stdin, cgroup, become, clone, prepare)
+    except BaseException:
+        for descriptor in held:
+            os.close(descriptor)
+        raise
+    first.mounts = held[0] if held else None
+    return first
 
 
 def execute(

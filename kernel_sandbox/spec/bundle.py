@@ -86,8 +86,8 @@ def environment(
 
 
 def hostname(container_id: str, options: ContainerOptions, own: str = "") -> str:
-    """The name that was asked for, or the short id; the machine's *own* where that or its network is shared."""
-    if options.sharing.uts == HOST or options.network is Network.HOST:
+    """The name that was asked for, or the short id; where names or the network are shared, their owner's *own*."""
+    if options.sharing.uts == HOST or options.network is Network.HOST or options.sharing.network:
         return options.hostname or own or container_id[:12]
     return options.hostname or container_id[:12]
 

@@ -29,7 +29,7 @@ OF_THE_MACHINE = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def victim() -> Iterator[subprocess.Popen]:
     """A process of the caller's own."""
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as process:
@@ -65,7 +65,7 @@ def test_the_hosts_processes_are_seen_and_not_looked_into(shared_store, python_i
     assert not IS_ROOT or is_alive(victim.pid)
 
 
-def test_another_containers_processes_are_seen_and_no_others(cli, name, victim):
+def test_another_containers_processes_are_seen_and_no_others(cli, name):
     cli("run", "-d", "--name", name, "busybox", "sleep", "1234", check=True)
     listed = cli("run", "--rm", "--pid", f"container:{name}", "busybox", "ps", "-o", "args", check=True).stdout
     assert sorted(listed.split("\n")[1:]) == ["", "ps -o args", "sleep 1234"]

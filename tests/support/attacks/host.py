@@ -42,9 +42,6 @@ def connects(address):
 
 
 def processes():
-    for number in (0, signal.SIGKILL):
-        tries(f"signal {number}", os.kill, PID, number)
-    tries("signal its group", os.killpg, PID, signal.SIGKILL)
     tries("a descriptor of it", os.pidfd_open, PID)
     tries("attach to it", call, NUMBERS["ptrace"], PTRACE_ATTACH, PID, 0, 0)
     tries("seize it", call, NUMBERS["ptrace"], PTRACE_SEIZE, PID, 0, 0)
@@ -54,6 +51,9 @@ def processes():
     tries("its priority", os.setpriority, os.PRIO_PROCESS, PID, 19)
     tries("its scheduler", os.sched_setaffinity, PID, [0])
     tries("its /proc", os.stat, f"/proc/{PID}")
+    for number in (0, signal.SIGKILL):
+        tries(f"signal {number}", os.kill, PID, number)
+    tries("signal its group", os.killpg, PID, signal.SIGKILL)
     found["parent"] = os.getppid()
     found["every process"] = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 

@@ -1,5 +1,6 @@
 """A kernel's settings as a container's options."""
 
+import msgspec
 import pytest
 
 from kernel_sandbox.errors import HostError, UsageError
@@ -47,7 +48,7 @@ def test_limits_are_read_as_docker_reads_them() -> None:
 )
 def test_the_working_directory_is_kept_where_it_is_mounted(mount: str, bind: Bind, workdir: str) -> None:
     options = planned(mounts=(mount,))
-    assert options.binds[2] == bind
+    assert options.binds[2] == msgspec.structs.replace(bind, as_mount=True)
     assert options.workdir == workdir
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kernel_sandbox.errors import UsageError
-from kernel_sandbox.spec.times import SECOND, parse_duration, parse_time, rfc3339
+from kernel_sandbox.spec.times import SECOND, duration, parse_duration, parse_time, rfc3339
 
 NOW = 1_700_000_000 * SECOND + 5
 EAST = 7200
@@ -83,3 +83,8 @@ def test_other_points_in_time_are_refused_in_docker_words(text, complaint):
     with pytest.raises(UsageError) as raised:
         parse_time(text, NOW, EAST)
     assert complaint in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["0s", "1ns", "1.5µs", "100ms", "1.5s", "30s", "1m30s", "1h0m0s", "27h2m5.25s"])
+def test_lengths_are_written_as_go_writes_them(text):
+    assert duration(parse_duration(text)) == text
