@@ -190,8 +190,6 @@ class Containers(ContainerRecords):
         except BaseException:
             attachment.close()
             raise
-        line = " ".join(wanted.command)
-        self._state.tell(container, f"exec_create: {line}", f"exec_start: {line}", execID=request.id)
         return attachment
 
     def _execution(self, container: Container, wanted: ExecOptions) -> Process:

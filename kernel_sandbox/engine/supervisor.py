@@ -19,13 +19,14 @@ from kernel_sandbox.engine.removal import end_processes, remove_container, remov
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, StoreError
 from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, seccomp, sessions
-from kernel_sandbox.runtime.frames import Ending
+from kernel_sandbox.runtime.frames import Ending, Execution
 from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import bundle, health, image, mounts, resolver, restart, runtime
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.options import HOST, Bind, ContainerOptions, Network
 from kernel_sandbox.spec.user import identify
 from kernel_sandbox.storage import state
+from kernel_sandbox.storage.events import News
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging, store_errors
 
@@ -91,6 +92,7 @@ class _Supervisor:
         self._container = found
         self._restarts = 0
         self._is_attached = False
+        self._news: list[News] = []
         self._filling = contextlib.ExitStack()
 
     def run(self, client: sessions.Session, console: runtime.ConsoleSize | None) -> None:
@@ -129,6 +131,7 @@ class _Supervisor:
         while True:
             start = time.monotonic()
             ending = attending.run(prepared, check, client)
+            self.publish()
             client = None
             again = not attending.is_told_to_end and self._is_due(ending)
             if not again:
@@ -178,10 +181,20 @@ class _Supervisor:
             self._state.set_health(self._container, health)
         self.rest()
 
+    def executing(self, execution: Execution) -> None:
+        line = " ".join(execution.process.args)
+        for action in ("exec_create", "exec_start"):
+            self._news.append(News(time.time_ns(), f"{action}: {line}", {"execID": execution.id}))
+
     def executed(self, execution: str, exit_code: int) -> None:
-        with contextlib.suppress(StoreError):
-            self._state.tell(self._container, "exec_die", execID=execution, exitCode=str(exit_code))
-        self.rest()
+        self._news.append(News(time.time_ns(), "exec_die", {"execID": execution, "exitCode": str(exit_code)}))
+
+    def publish(self) -> None:
+        news, self._news = self._news, []
+        if news:
+            with contextlib.suppress(StoreError):
+                self._state.tell_all(self._container, news)
+            self.rest()
 
     def _exited(self, ending: Ending, again: bool) -> None:
         """Record the end. One that cannot be recorded (a full disk) is found out by the next command."""

@@ -71,16 +71,21 @@ class _Running:
 
 
 class Executions:
-    """Those of one run of a container. *start* starts a process inside; *ended* is told its id and exit code."""
+    """Those of one run of a container.
+
+    *start* starts a process inside; *begun* is told of it, and *ended* its id and exit code.
+    """
 
     def __init__(
         self,
         loop: Loop,
         start: Callable[[Execution], ContainerProcess],
+        begun: Callable[[Execution], object],
         ended: Callable[[str, int], object],
     ) -> None:
         self._loop = loop
         self._start = start
+        self._begun = begun
         self._ended = ended
         self._running: dict[str, _Running] = {}
         self._clients: dict[str, Session] = {}
@@ -104,6 +109,7 @@ class Executions:
 
     def _begin(self, wanted: Execution, take: Callable[[Frame], object], done: Callable[[int], object]) -> _Running:
         process = self._start(wanted)
+        self._begun(wanted)
         running = self._running[wanted.id] = _Running(self._loop, process, take)
         self._loop.watch(process.pidfd, functools.partial(self._conclude, wanted.id, done))
         return running
@@ -115,7 +121,7 @@ class Executions:
             session.input = None
             session.send(Frame(Kind.EXITED, msgspec.msgpack.encode(Ending(code, False))))
             session.hang_up_when_sent = True
-        self._loop.soon(functools.partial(self._ended, id_, code))
+        self._ended(id_, code)
         done(code)
 
     def balance(self) -> None:

@@ -27,7 +27,6 @@ class Loop:
         self._actions: dict[int, Callable[[], object]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
-        self._soon: list[Callable[[], object]] = []
 
     def watch(self, descriptor: int, action: Callable[[], object], events: int = select.EPOLLIN) -> None:
         """Call *action* whenever the descriptor is ready; a second call changes what for."""
@@ -48,16 +47,9 @@ class Loop:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), timer))
         return timer
 
-    def soon(self, action: Callable[[], object]) -> None:
-        """Call *action* at the start of the next turn."""
-        self._soon.append(action)
-
     def turn(self) -> None:
         """Wait until something happens, and do what was asked for then."""
-        due, self._soon = self._soon, []
-        for each in due:
-            each()
-        for descriptor, _ in self._poll.poll(0 if due else self._timeout()):
+        for descriptor, _ in self._poll.poll(self._timeout()):
             if action := self._actions.get(descriptor):
                 action()
         while self._timers and self._timers[0][0] <= time.monotonic():

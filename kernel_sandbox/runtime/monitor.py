@@ -34,6 +34,7 @@ from kernel_sandbox.spec.runtime import Resources
 
 _HANG_UP_GRACE = 2.0
 _IDLE_SECONDS = 1.0
+_NEWS_SECONDS = 0.03
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -64,7 +65,12 @@ class Journal(Protocol):
 
     def healthy(self, health: Health) -> None: ...
 
+    def executing(self, execution: Execution) -> None: ...
+
     def executed(self, execution: str, exit_code: int) -> None: ...
+
+    def publish(self) -> None:
+        """Record what executions there were: a moment later, so that their clients do not wait for the disk."""
 
     def rest(self) -> None:
         """It has been running for a while: let go of what takes memory."""
@@ -232,7 +238,7 @@ class _Run:
         self._mounts = first.mounts
         self.cgroup = cgroup
         self.has_ended = False
-        self.executions = Executions(loop, self._execute, journal.executed)
+        self.executions = Executions(loop, self._execute, self._begun, self._ended)
         loop.watch(first.pidfd, self._note_end)
 
     def _note_end(self) -> None:
@@ -243,6 +249,14 @@ class _Run:
         if self._is_paused:
             raise Conflict("the container is paused, unpause the container before exec")
         return process.execute(self._container, wanted.process, self._first.pid, wanted.keeps_stdin, self.cgroup)
+
+    def _begun(self, execution: Execution) -> None:
+        self._journal.executing(execution)
+        self._loop.after(_NEWS_SECONDS, self._journal.publish)
+
+    def _ended(self, id_: str, exit_code: int) -> None:
+        self._journal.executed(id_, exit_code)
+        self._loop.after(_NEWS_SECONDS, self._journal.publish)
 
     def check_health(self, check: Check) -> None:
         """Have its health checked for as long as it runs."""

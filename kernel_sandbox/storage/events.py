@@ -24,11 +24,21 @@ class Event(msgspec.Struct, frozen=True):
     attributes: Mapping[str, str]
 
 
-def insert(connection: sqlite3.Connection, type_: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
-    """Add an event to a transaction; the oldest goes."""
+class News(msgspec.Struct, frozen=True):
+    """Something that has happened at a time to an object that is known, to be recorded a little later."""
+
+    time: int
+    action: str
+    attributes: Mapping[str, str]
+
+
+def insert(
+    connection: sqlite3.Connection, type_: str, action: str, actor: str, attributes: Mapping[str, str], when: int = 0
+) -> None:
+    """Add an event to a transaction, of just now unless said otherwise; the oldest goes."""
     cursor = connection.execute(
         "INSERT INTO events (time, type, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
-        (time.time_ns(), type_, action, actor, msgspec.json.encode(attributes).decode()),
+        (when or time.time_ns(), type_, action, actor, msgspec.json.encode(attributes).decode()),
     )
     connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - _KEPT,))
 

@@ -269,11 +269,15 @@ class State:
         """Record other options."""
         self._update(container, "update", options=msgspec.json.encode(options))
 
-    def tell(self, container: Container, *actions: str, **attributes: str) -> None:
-        """Record events that change nothing in the record of a container."""
+    def tell(self, container: Container, action: str, **attributes: str) -> None:
+        """Record an event that changes nothing in the record of a container."""
+        self.tell_all(container, (events.News(0, action, attributes),))
+
+    def tell_all(self, container: Container, news: Iterable[events.News]) -> None:
+        """Record events that have come together."""
         with self._database.transaction() as connection:
-            for action in actions:
-                _tell(connection, container, action, **attributes)
+            for each in news:
+                _tell(connection, container, each.action, each.time, **each.attributes)
 
     def _update(self, container: Container, action: str, **values: object) -> None:
         with self._database.transaction() as connection:
@@ -318,13 +322,13 @@ def _change(connection: sqlite3.Connection, container: Container, **values: obje
         raise NotFound(f"No such container: {container.id}")
 
 
-def _tell(connection: sqlite3.Connection, container: Container, action: str, **attributes: str) -> None:
+def _tell(connection: sqlite3.Connection, container: Container, action: str, when: int = 0, **attributes: str) -> None:
     named = connection.execute("SELECT name FROM containers WHERE id = ?", (container.id,)).fetchone()
     name = named["name"] if named else container.name
     about = {**container.options.labels, "image": container.options.image, "name": name, **attributes}
     if action == "start":
         volumes.tell_mounted(connection, container.id, container.options.volumes)
-    events.insert(connection, "container", action, container.id, about)
+    events.insert(connection, "container", action, container.id, about, when)
     if action == "die":
         volumes.tell_unmounted(connection, container.id, container.options.volumes)
 
