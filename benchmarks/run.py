@@ -105,12 +105,12 @@ class Lab:
 
         self.warm.containers.run(ContainerOptions(image=BUSYBOX, command=("true",), remove=True))
 
-    def running(self, *command: str) -> str:
+    def running(self, *command: str, init: bool = False) -> str:
         """The id of a warm container that runs until the benchmark ends."""
         from kernel_sandbox.spec.options import ContainerOptions
 
         containers = self.warm.containers
-        id_ = containers.create(ContainerOptions(image=BUSYBOX, command=command)).id
+        id_ = containers.create(ContainerOptions(image=BUSYBOX, command=command, init=init)).id
         containers.start(id_).close()
         self._resources.callback(containers.remove, id_, force=True)
         return id_
@@ -185,9 +185,8 @@ def exec_true(lab: Lab) -> Benchmark:
 
 
 def start_stop(lab: Lab) -> Benchmark:
-    """A container that ends when it is asked to: started, and stopped."""
-    command = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done")
-    own = lab.running(*command)
+    """A container that ends when it is asked to, from the first moment on: started, and stopped."""
+    own = lab.running("sleep", "1000", init=True)
 
     def restart() -> None:
         lab.warm.containers.start(own).close()
@@ -195,7 +194,9 @@ def start_stop(lab: Lab) -> Benchmark:
 
     lab.warm.containers.stop(own)
     for engine in lab.daemons:
-        engine.cli("create", "--network", "none", "--name", "bench-stop", "busybox", *command, check=True)
+        engine.cli(
+            "create", "--network", "none", "--init", "--name", "bench-stop", "busybox", "sleep", "1000", check=True
+        )
 
     def both(engine: Peer) -> None:
         engine.cli("start", "bench-stop", check=True)

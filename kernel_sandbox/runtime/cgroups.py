@@ -112,6 +112,11 @@ class Entrances:
     tasks: tuple[int, ...]
     unified: int | None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What has to stay open for them to be of use."""
+        return (*self.tasks, *(() if self.unified is None else (self.unified,)))
+
     def enter(self) -> None:
         """Move the calling process, which has one thread, into the v1 groups."""
         for descriptor in self.tasks:

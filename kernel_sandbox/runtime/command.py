@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 import msgspec
@@ -57,6 +57,16 @@ def reporting(channel: socket.socket) -> Iterator[None]:
 def _report(channel: socket.socket, message: str, exit_code: int) -> None:
     text = message.encode(errors="replace").decode()  # a name may hold bytes that are no text
     channel.send(msgspec.msgpack.encode(Failure(text, exit_code)))
+
+
+def close_others(kept: Iterable[int]) -> None:
+    """Close every descriptor but the standard streams and those kept."""
+    first = 3
+    for descriptor in sorted(kept):
+        if first < descriptor:
+            syscalls.close_range(first, descriptor - 1)
+        first = descriptor + 1
+    syscalls.close_range(first)
 
 
 def forbid_imports() -> None:

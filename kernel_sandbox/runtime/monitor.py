@@ -16,11 +16,11 @@ from typing import Protocol
 import msgspec
 
 from kernel_sandbox.errors import Conflict, SandboxError
-from kernel_sandbox.linux import syscalls
-from kernel_sandbox.runtime import freezer, namespaces, process
+from kernel_sandbox.runtime import command, freezer, namespaces, process
 from kernel_sandbox.runtime.cgroups import Cgroup
 from kernel_sandbox.runtime.executions import Executions
 from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind, Target
+from kernel_sandbox.runtime.gate import Gate
 from kernel_sandbox.runtime.health import HealthMonitor, as_process
 from kernel_sandbox.runtime.launcher import Failure
 from kernel_sandbox.runtime.log import LogWriter
@@ -235,6 +235,7 @@ class _Run:
         self._first = first
         self._health: HealthMonitor | None = None
         self._is_paused = False
+        self._gate: Gate | None = None
         self._mounts = first.mounts
         self.cgroup = cgroup
         self.has_ended = False
@@ -248,7 +249,16 @@ class _Run:
     def _execute(self, wanted: Execution) -> process.ContainerProcess:
         if self._is_paused:
             raise Conflict("the container is paused, unpause the container before exec")
-        return process.execute(self._container, wanted.process, self._first.pid, wanted.keeps_stdin, self.cgroup)
+        if self._gate is not None and self._gate.is_lost:
+            self._close_gate()
+        if self._gate is None:
+            self._gate = process.gate(self._container, self._first.pid, self.cgroup)
+        return process.execute(wanted.process, wanted.keeps_stdin, self._gate)
+
+    def _close_gate(self) -> None:
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
 
     def _begun(self, execution: Execution) -> None:
         self._journal.executing(execution)
@@ -285,6 +295,7 @@ class _Run:
             namespaces.end_processes_in(self._mounts)
             os.close(self._mounts)
         self.executions.end_all()
+        self._close_gate()
         relay.let_go()
         ending = Ending(self._first.reap(), self.cgroup.oom_killed())
         with contextlib.suppress(OSError):
@@ -306,12 +317,7 @@ def detach(kept: Sequence[int]) -> None:
     Of its client's descriptors it keeps only those.
     """
     os.setsid()
-    first = 3
-    for descriptor in sorted(kept):
-        if first < descriptor:
-            syscalls.close_range(first, descriptor - 1)
-        first = descriptor + 1
-    syscalls.close_range(first)
+    command.close_others(kept)
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)

@@ -81,14 +81,6 @@ def clone_inside(
     (pid_namespaces(7)), and leaves the child to us. Returns the child's pid and a pidfd. The calling process must have
     one thread only.
     """
-    views = [each for each in joined if each[1] == syscalls.CLONE_NEWCGROUP]
-    others = [each for each in joined if each[1] != syscalls.CLONE_NEWCGROUP]
-
-    def born() -> None:
-        # From inside a view of the control groups nobody is let into a group from outside of it (nsdelegate).
-        _join(views)
-        child()
-
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
@@ -96,7 +88,13 @@ def clone_inside(
             if way == 0:
                 with command.reporting(theirs):
                     get_ready()
-                    _go_in(others, entrances)
+                    entrances.enter()
+                    views = go_in(joined)
+
+                    def born() -> None:
+                        join(views)
+                        child()
+
                     pid, _ = syscalls.clone3(new | syscalls.CLONE_PARENT, born, entrances.unified)
                     theirs.send(_PID.pack(pid))
                     os._exit(0)
@@ -133,14 +131,19 @@ def end_processes_in(mounts: int) -> None:
         time.sleep(_PAUSE)
 
 
-def _go_in(joined: Iterable[tuple[int, int]], entrances: Entrances) -> None:
-    """Invisible to the processes inside, which must not get at what the engine has open (CVE-2016-9962)."""
-    entrances.enter()
+def go_in(joined: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join the namespaces, but the view of the control groups, which is returned: for the children, once they are in
+    their group, since from inside a view nobody is let into a group from outside of it (nsdelegate).
+
+    Invisible to the processes inside, which must not get at what the engine has open (CVE-2016-9962).
+    """
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     command.forbid_imports()
-    _join(joined)
+    join(each for each in joined if each[1] != syscalls.CLONE_NEWCGROUP)
+    return [each for each in joined if each[1] == syscalls.CLONE_NEWCGROUP]
 
 
-def _join(namespaces: Iterable[tuple[int, int]]) -> None:
+def join(namespaces: Iterable[tuple[int, int]]) -> None:
+    """setns(2) with each descriptor and its flag."""
     for descriptor, flag in namespaces:
         syscalls.setns(descriptor, flag)

@@ -14,6 +14,7 @@ from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.runtime import command, console, devices, ids, init, namespaces, rootfs
 from kernel_sandbox.runtime.cgroups import Cgroup, Entrances, hierarchies
 from kernel_sandbox.runtime.frames import Kind
+from kernel_sandbox.runtime.gate import Gate
 from kernel_sandbox.runtime.signals import send_signal
 from kernel_sandbox.spec import mounts
 from kernel_sandbox.spec.runtime import Process, Spec
@@ -89,35 +90,24 @@ class ContainerProcess:
 
 def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
     """Clone the container's first process and see it become the command. Raises ContainerStartError, HostError."""
-    linux, process = container.spec.linux, container.spec.process
-
-    def become(channel: socket.socket, stdio: tuple[int, int, int]) -> None:
-        init.become(_first_process(container, stdio), channel)
-
-    def limit() -> None:
-        _limit(os.getpid(), process)
-
-    def clone(child: Callable[[], None], entrances: Entrances) -> tuple[int, int]:
-        flags = namespaces.flags(each for each in namespaces.FLAGS if linux.unshares(each))
-        if joined := tuple(each for each in linux.namespaces if each.path):
-            with namespaces.opened(joined) as descriptors:
-                return namespaces.clone_inside(descriptors, flags, child, entrances, limit)
-
-        def enter_and_go_on() -> None:
-            entrances.enter()
-            child()
-
-        return ids.clone(flags, enter_and_go_on, entrances.unified)
-
+    process = container.spec.process
     held: list[int] = []
 
+    def clone(stdio: tuple[int, int, int], ours: socket.socket, theirs: socket.socket) -> tuple[int, int]:
+        def become() -> None:
+            ours.close()
+            init.become(_first_process(container, stdio), theirs)
+
+        with cgroup.entrances() as entrances:
+            return _clone_first(container, become, entrances)
+
     def prepare(pid: int, channel: socket.socket) -> None:
-        if not linux.unshares("pid"):
+        if not container.spec.linux.unshares("pid"):
             held.append(os.open(namespaces.path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC))
         _prepare(pid, container, channel)
 
     try:
-        first = _start(process, container.keeps_stdin, cgroup, become, clone, prepare)
+        first = _start(process, container.keeps_stdin, clone, prepare)
     except BaseException:
         for descriptor in held:
             os.close(descriptor)
@@ -126,27 +116,48 @@ def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
     return first
 
 
-def execute(
-    container: Container, process: Process, first_pid: int, keeps_stdin: bool, cgroup: Cgroup
-) -> ContainerProcess:
-    """Start one more process in a running container. Raises ContainerStartError, HostError."""
+def _clone_first(container: Container, become: Callable[[], None], entrances: Entrances) -> tuple[int, int]:
+    """In new namespaces, beneath those of another container where some are shared with it."""
+    linux, process = container.spec.linux, container.spec.process
+    flags = namespaces.flags(each for each in namespaces.FLAGS if linux.unshares(each))
+    if joined := tuple(each for each in linux.namespaces if each.path):
+        with namespaces.opened(joined) as descriptors:
+            return namespaces.clone_inside(descriptors, flags, become, entrances, lambda: _limit(os.getpid(), process))
 
-    def become(channel: socket.socket, stdio: tuple[int, int, int]) -> None:
+    def enter_and_become() -> None:
+        entrances.enter()
+        become()
+
+    return ids.clone(flags, enter_and_become, entrances.unified)
+
+
+def gate(container: Container, first_pid: int, cgroup: Cgroup) -> Gate:
+    """The way into a running container. Raises ContainerStartError."""
+    limits = container.spec.process
+
+    def become(process: Process, stdio: tuple[int, int, int], channel: socket.socket) -> None:
         _join(container, process, channel, stdio)
 
-    def clone(child: Callable[[], None], entrances: Entrances) -> tuple[int, int]:
-        with namespaces.of_process(first_pid) as descriptors:
-            return namespaces.clone_inside(descriptors, 0, child, entrances, lambda: _limit(os.getpid(), process))
+    def get_ready() -> None:
+        _make_room(limits)
+        _prefer(os.getpid(), limits)
 
-    return _start(process, keeps_stdin, cgroup, become, clone, lambda pid, channel: None)
+    return Gate(first_pid, cgroup, get_ready, become)
+
+
+def execute(process: Process, keeps_stdin: bool, way_in: Gate) -> ContainerProcess:
+    """Start one more process in a running container. Raises ContainerStartError."""
+
+    def clone(stdio: tuple[int, int, int], ours: socket.socket, theirs: socket.socket) -> tuple[int, int]:
+        return way_in.clone(process, stdio, theirs)
+
+    return _start(process, keeps_stdin, clone, lambda pid, channel: None)
 
 
 def _start(
     process: Process,
     keeps_stdin: bool,
-    cgroup: Cgroup,
-    become: Callable[[socket.socket, tuple[int, int, int]], None],
-    clone: Callable[[Callable[[], None], Entrances], tuple[int, int]],
+    clone: Callable[[tuple[int, int, int], socket.socket, socket.socket], tuple[int, int]],
     prepare: Callable[[int, socket.socket], None],
 ) -> ContainerProcess:
     """Clone a process, give it what only one outside can, and see it become its command."""
@@ -155,13 +166,8 @@ def _start(
             ours_on_failure.callback(os.close, descriptor)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
-            with theirs, cgroup.entrances() as entrances:
-
-                def child() -> None:
-                    ours.close()
-                    become(theirs, streams.inside)
-
-                pid, pidfd = clone(child, entrances)
+            with theirs:
+                pid, pidfd = clone(streams.inside, ours, theirs)
             with _ended_on_failure(pid, pidfd):
                 prepare(pid, ours)
                 terminal = _await_command(ours)
@@ -241,6 +247,7 @@ def _first_process(container: Container, stdio: tuple[int, int, int]) -> init.Fi
 def _join(container: Container, process: Process, channel: socket.socket, stdio: tuple[int, int, int]) -> None:
     """Turn a process that has just been cloned inside the container's namespaces into one more command."""
     with command.reporting(channel):
+        _set_limits(os.getpid(), process)
         command.reset_signals()
         os.umask(0o022)
         command.become_root(init.may_set_groups(container.spec))
@@ -277,17 +284,37 @@ def _prepare(pid: int, container: Container, channel: socket.socket) -> None:
 
 def _limit(pid: int, process: Process) -> None:
     """Resource limits and the memory killer's preference, as the caller's rights allow. Raises ContainerStartError."""
+    _set_limits(pid, process)
+    _prefer(pid, process)
+
+
+def _set_limits(pid: int, process: Process) -> None:
     for limit in process.rlimits:
         _set_limit(pid, getattr(resource, limit.type), limit.soft, limit.hard)
-    if process.oom_score_adj is not None:
-        try:
-            with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-                file.write(str(process.oom_score_adj))
-        except OSError as error:
-            raise ContainerStartError(
-                f"cannot set the OOM score to {process.oom_score_adj}: {(error.strerror or '').lower()}: "
-                "choose a higher one"
-            ) from error
+
+
+def _make_room(process: Process) -> None:
+    """Let the calling process's children have the limits, as far as its rights allow, without having them itself."""
+    for limit in process.rlimits:
+        number = getattr(resource, limit.type)
+        soft, hard = resource.getrlimit(number)
+        wanted = limit.hard if limit.hard < _NO_LIMIT else resource.RLIM_INFINITY
+        if _lower(wanted, hard) == hard:
+            with contextlib.suppress(PermissionError, ValueError):
+                resource.setrlimit(number, (soft, wanted))
+
+
+def _prefer(pid: int, process: Process) -> None:
+    if process.oom_score_adj is None:
+        return
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write(str(process.oom_score_adj))
+    except OSError as error:
+        raise ContainerStartError(
+            f"cannot set the OOM score to {process.oom_score_adj}: {(error.strerror or '').lower()}: "
+            "choose a higher one"
+        ) from error
 
 
 def _set_limit(pid: int, number: int, soft: int, hard: int) -> None:

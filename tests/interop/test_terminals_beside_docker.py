@@ -3,6 +3,7 @@
 Only what a terminal adds is here; everything else about containers is in ``test_containers_beside_docker.py``.
 """
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -83,8 +84,13 @@ def test_a_window_that_changes_its_size_tells_the_container(both: Callable[..., 
     def scene(desk: Desk) -> object:
         with desk.sit("run", "--rm", "-it", IMAGE, "sh", "-c", f"trap 'busybox stty size' WINCH; {LOOP}") as screen:
             screen.expect("up")
-            screen.resize(20, 50)
-            screen.expect("20 50")
+            for rows in range(20, 30):
+                # The container may run before Docker's client watches the size.
+                screen.resize(rows, 50)
+                with contextlib.suppress(AssertionError):
+                    screen.expect(f"{rows} 50", timeout=2)
+                    break
+            screen.expect(" 50\r\n")
             screen.type("\x03")
             return screen.ended(), screen.restored
 
