@@ -21,6 +21,7 @@ from kernel_sandbox.spec.runtime import Process, Spec
 
 _MAX_FAILURE = 1 << 16
 _NO_LIMIT = 1 << 63
+_MOUNTS = b"mounts"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
     def clone(stdio: tuple[int, int, int], ours: socket.socket, theirs: socket.socket) -> tuple[int, int]:
         def become() -> None:
             ours.close()
+            if not container.spec.linux.unshares("pid"):
+                _send_mounts(theirs)
             init.become(_first_process(container, stdio), theirs)
 
         with cgroup.entrances() as entrances:
@@ -103,7 +106,7 @@ def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
 
     def prepare(pid: int, channel: socket.socket) -> None:
         if not container.spec.linux.unshares("pid"):
-            held.append(os.open(namespaces.path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC))
+            held.append(_receive_mounts(channel))
         _prepare(pid, container, channel)
 
     try:
@@ -114,6 +117,20 @@ def start(container: Container, cgroup: Cgroup) -> ContainerProcess:
         raise
     first.mounts = held[0] if held else None
     return first
+
+
+def _send_mounts(channel: socket.socket) -> None:
+    """The new process's own mount namespace, which nobody else may look at as long as it is the engine's program."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    socket.send_fds(channel, [_MOUNTS], [own])
+    os.close(own)
+
+
+def _receive_mounts(channel: socket.socket) -> int:
+    _, descriptors, _, _ = socket.recv_fds(channel, len(_MOUNTS), 1)
+    if not descriptors:
+        raise ContainerStartError("the process was killed before it ran: try again")
+    return descriptors[0]
 
 
 def _clone_first(container: Container, become: Callable[[], None], entrances: Entrances) -> tuple[int, int]:

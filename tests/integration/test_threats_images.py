@@ -155,16 +155,16 @@ def test_an_image_gives_no_orders_to_a_terminal(cli, image, name):
 
 
 def test_a_bomb_is_unpacked_in_bounded_memory(shared_store):
-    # 400 MB of zeros in 400 KB; whoever holds them in memory at once does not fit into the limit.
+    # 240 MB of zeros in 240 KB; whoever holds them in memory at once does not fit into the limit.
     member = tarfile.TarInfo("zeros")
-    member.size = 400 << 20
+    member.size = 240 << 20
     packed = io.BytesIO()
     with gzip.open(packed, "wb", compresslevel=9) as stream:
         stream.write(member.tobuf())
-        for _ in range(400):
+        for _ in range(240):
             stream.write(bytes(1 << 20))
         stream.write(bytes(1024))
-    memory = 350 << 20
+    memory = 220 << 20
     done = subprocess.run(
         [COMMAND, "import", "-", REFERENCE],
         input=packed.getvalue(),
