@@ -6,7 +6,6 @@ it stays in ``_exit_code``, as that of ``!command`` does.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _INTERRUPTED = 130
-_WHERE_TO_LOOK = re.compile(r"\.?\nSee ")
 
 
 class ContainerMagic:
@@ -84,7 +82,7 @@ class ContainerMagic:
             yield
         except SandboxError as error:
             self._set_exit_code(error.exit_code)
-            raise OneLineError(_WHERE_TO_LOOK.sub(". See ", str(error))) from None
+            raise OneLineError(str(error)) from None
         except KeyboardInterrupt as error:
             self._set_exit_code(_INTERRUPTED)
             raise Interrupted(str(error) or "interrupted") from None

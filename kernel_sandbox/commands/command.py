@@ -79,7 +79,7 @@ class Command(click.Command):
             found = flags.split(args, options, self.allow_interspersed_args)
             return super().parse_args(ctx, [*found.flags, *(("--", *found.words) if found.words else ())])
         except UsageError as error:
-            raise UsageError(f"{error}\nSee '{ctx.command_path} --help'.") from None
+            raise UsageError(f"{error}; see '{ctx.command_path} --help'") from None
 
     @property
     def arity(self) -> str:
@@ -143,7 +143,7 @@ class Group(click.Group, Command):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command.\nSee '{ctx.command_path} --help'")
+            raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command; see '{ctx.command_path} --help'")
         return found
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:

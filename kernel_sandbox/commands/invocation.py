@@ -36,8 +36,8 @@ def _usage_error(error: click.ClickException, program: str) -> SandboxError:
     """
     context = error.ctx if isinstance(error, click.UsageError) else None
     where = context.command_path if context else program
-    see = f"\nSee '{where} --help'."
+    see = f"; see '{where} --help'"
     is_flag = isinstance(error, click.BadParameter) and isinstance(error.param, click.Option)
     if is_flag or context is None or not isinstance(context.command, Command):
         return UsageError(error.format_message().rstrip(".") + see)
-    return SandboxError(f'"{where}" {context.command.arity}.{see}')
+    return SandboxError(f'"{where}" {context.command.arity}{see}')

@@ -18,7 +18,7 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, StoreError
-from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, seccomp, sessions
+from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, processes, seccomp, sessions
 from kernel_sandbox.runtime.frames import Ending, Execution
 from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import bundle, health, image, mounts, resolver, restart, runtime
@@ -288,7 +288,9 @@ class _Supervisor:
         """The first processes of the containers whose namespaces this one shares, by their ids."""
         donors = dict.fromkeys(self._container.options.sharing.of_containers().values())
         found = {id_: self._state.container(id_) for id_ in donors}
-        running = {id_: donor.pid for id_, donor in found.items() if donor and donor.is_active and donor.pid}
+        running = {
+            id_: processes.visible(donor.pid) for id_, donor in found.items() if donor and donor.is_active and donor.pid
+        }
         for id_ in donors:
             if id_ not in running:
                 raise Conflict(f"cannot join the namespaces of a non running container: {id_}")

@@ -62,7 +62,8 @@ def opened(joined: Iterable[Namespace]) -> Iterator[list[tuple[int, int]]]:
 
 @contextlib.contextmanager
 def of_process(pid: int) -> Iterator[list[tuple[int, int]]]:
-    """The namespaces of a process that are not the caller's own as well."""
+    """The namespaces of a container by its first process, those that are not the caller's own as well."""
+    pid = processes.visible(pid)
     others = (each for each in FLAGS if not os.path.samefile(path(pid, each), path(os.getpid(), each)))
     with opened(Namespace(each, path(pid, each)) for each in others) as descriptors:
         yield descriptors

@@ -37,6 +37,18 @@ def pids(first: int) -> tuple[int, ...]:
     return tuple(sorted(pid for pid, inside in members.items() if inside))
 
 
+def visible(first: int) -> int:
+    """A process of the container that the caller may look at (ptrace(2), access mode checking).
+
+    That is the first one; but where it is the engine's init, into which nobody may look, one that it has started.
+    """
+    for pid in (first, *pids(first)):
+        with contextlib.suppress(OSError):
+            os.stat(f"/proc/{pid}/ns/mnt")
+            return pid
+    return first
+
+
 def all_pids() -> tuple[int, ...]:
     """Every process of the machine that /proc shows."""
     return tuple(int(name) for name in os.listdir("/proc") if name.isdigit())

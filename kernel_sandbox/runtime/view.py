@@ -21,7 +21,7 @@ import msgspec
 
 from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.linux import syscalls
-from kernel_sandbox.runtime import command, ids, namespaces, rootfs, signals
+from kernel_sandbox.runtime import command, ids, namespaces, processes, rootfs, signals
 from kernel_sandbox.runtime.launcher import Failure
 from kernel_sandbox.spec.idmap import IdMap, IdMapping
 from kernel_sandbox.spec.mounts import BindMount
@@ -115,11 +115,12 @@ def _cloned_root(running: Running) -> int:
 
 
 def _send_root(running: Running, channel: socket.socket) -> None:
-    root = os.open(f"/proc/{running.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    pid = processes.visible(running.pid)
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
     joined = [
-        (os.open(namespaces.path(running.pid, type_), os.O_RDONLY | os.O_CLOEXEC), namespaces.FLAGS[type_])
+        (os.open(namespaces.path(pid, type_), os.O_RDONLY | os.O_CLOEXEC), namespaces.FLAGS[type_])
         for type_ in ("user", "mount")
-        if not os.path.samefile(namespaces.path(running.pid, type_), namespaces.path(os.getpid(), type_))
+        if not os.path.samefile(namespaces.path(pid, type_), namespaces.path(os.getpid(), type_))
     ]
     if signals.start_time(running.pid) != running.start_time:
         return

@@ -11,6 +11,8 @@ from support.store import COMMAND, Store
 from support.terminal import Terminal, terminal
 from support.waiting import unavailable
 
+pytestmark = pytest.mark.same_for_every_user
+
 TAB = "\t"
 TO_THE_START = "\x01"  # Ctrl-A, in each of the three shells
 SHELLS = {

@@ -3,6 +3,8 @@
 import pytest
 from support.store import Store
 
+pytestmark = pytest.mark.same_for_every_user
+
 
 def offered(store: Store, *words: str) -> set[str]:
     """The candidates for the last of *words*."""

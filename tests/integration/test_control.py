@@ -1,7 +1,9 @@
 """``pause``, ``unpause``, ``restart``, ``rename``, ``attach``, ``--init``: what is done to containers that run."""
 
+import io
 import os
 import signal
+import tarfile
 
 import pytest
 from support.containers import complaint, inspected, is_alive, parent, state
@@ -13,7 +15,10 @@ COUNT = ("busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; 
 def count(cli, name: str) -> int:
     """How far the container has counted, read without running anything in it."""
     done = cli("cp", f"{name}:/count", "-", text=False)
-    return int(done.stdout[512:].split(b"\0")[0] or 0) if done.returncode == 0 else 0
+    if done.returncode:
+        return 0
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        return int(archive.extractfile("count").read() or 0)
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ import signal
 import time
 from contextlib import suppress
 
+import pytest
 from support.containers import complaint
 from support.store import Store
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.same_for_every_user
 
 
 def test_what_has_happened_to_a_container(shared_store: Store, name: str) -> None:

@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.same_for_every_user
+
 
 def test_ps_shows_what_a_template_names(cli, name):
     cli("create", "--name", name, "-l", "colour=red", "busybox", "true")

@@ -6,6 +6,8 @@ import pytest
 from support.containers import complaint, inspected
 from support.tar_files import Entry, tar_of
 
+pytestmark = pytest.mark.same_for_every_user
+
 
 @pytest.fixture
 def image(store):

@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from support.containers import complaint, inspected
 from support.store import Store
+
+pytestmark = pytest.mark.same_for_every_user
 
 _STATE = (
     "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode", "Error", "StartedAt",

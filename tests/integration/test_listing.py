@@ -9,6 +9,8 @@ import pytest
 from support.containers import complaint
 from support.store import Store
 
+pytestmark = pytest.mark.same_for_every_user
+
 Make = Callable[..., str]
 
 

@@ -12,6 +12,8 @@ from support.containers import complaint
 from support.store import Store
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_for_every_user
+
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z"
 
 

@@ -5,8 +5,11 @@ import os
 import platform
 import re
 
+import pytest
 from support.containers import IS_ROOT, complaint
 from support.store import Store
+
+pytestmark = pytest.mark.same_for_every_user
 
 
 def test_the_version_is_the_installed_one(shared_store: Store) -> None:

@@ -11,6 +11,8 @@ from support.store import COMMAND, Store
 from support.terminal import Terminal, terminal
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_for_every_user
+
 Opened = AbstractContextManager[Terminal]
 CTRL_C, CTRL_D, CTRL_P, CTRL_Q, CTRL_Z = "\x03", "\x04", "\x10", "\x11", "\x1a"
 READY = "echo ready; while :; do sleep 0.1; done"

@@ -321,7 +321,10 @@ def _paths(document: object, prefix: str = "") -> dict[str, type]:
 
 
 # Facts that are each engine's own: where its files lie, when, and what Docker counts in its own way.
-_OWN_VALUES = ("Path", "Id", "Created", "At", "Image", "GraphDriver", "Dir", "Driver", "Pid", "RepoDigests", "Layers")
+_OWN_VALUES = (
+    "Path", "Id", "Created", "At", "Image", "GraphDriver", "Dir", "Driver", "Pid", "RepoDigests", "Layers", "Runtime",
+    "MaskedPaths",
+)  # fmt: skip
 
 
 def test_inspect_of_a_container_is_dockers_document(pair: Pair, named: str) -> None:
