@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kernel_sandbox.engine import accounts, logs, tasks
+from kernel_sandbox.engine import logs, tasks
 from kernel_sandbox.engine.attachment import Attachment
 from kernel_sandbox.engine.records import ContainerRecords
 from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, NotFound, StoreError, UsageError
@@ -200,6 +200,8 @@ class Containers(ContainerRecords):
             spec = runtime.decode(file.read())
         identity = None
         if wanted.user:
+            from kernel_sandbox.engine import accounts
+
             layers = self._images.layer_directories(self._images.find(container.image))
             try:
                 identity = accounts.identity((files.upper, *layers), wanted.user)

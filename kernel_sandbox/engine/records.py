@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from kernel_sandbox.engine import limits, locks, tasks, writable
+from kernel_sandbox.engine import locks, tasks, writable
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.names import random_name, volume_name
 from kernel_sandbox.engine.paths import Paths
@@ -17,7 +17,7 @@ from kernel_sandbox.spec import bundle, checks, health, options, sharing
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec.image import ContainerConfig, Empty
 from kernel_sandbox.spec.kernel_flags import matches_platform
-from kernel_sandbox.spec.options import ContainerOptions
+from kernel_sandbox.spec.options import ContainerOptions, Limits
 from kernel_sandbox.spec.volumes import Donor, parse_volumes_from, resolved
 from kernel_sandbox.storage.staging import store_errors
 from kernel_sandbox.storage.state import Container, Image, State
@@ -156,7 +156,10 @@ class ContainerRecords:
 def _check(wanted: ContainerOptions) -> None:
     """What can be refused before anything is made. A missing source of ``-v`` is made when the container starts."""
     checks.check(wanted)
-    limits.check(wanted.limits)
+    if wanted.limits != Limits():
+        from kernel_sandbox.engine import limits
+
+        limits.check(wanted.limits)
     for bind in wanted.binds:
         if bind.as_mount and not os.path.exists(bind.source):
             raise UsageError(f'invalid mount config for type "bind": bind source path does not exist: {bind.source}')

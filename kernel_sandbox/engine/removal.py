@@ -33,7 +33,7 @@ def end_processes(container: state.Container) -> None:
     if container.pid:
         with contextlib.suppress(ProcessLookupError):
             _end_first_process(container)
-    group = Cgroup(container.cgroups) if container.cgroups else Cgroup.left_of(container.id)
+    group = Cgroup(tuple(dict.fromkeys((*container.cgroups, *Cgroup.left_of(container.id).paths))))
     signals.send_to_all(group.pids(), signal.SIGKILL, lambda pid: pid in group.pids())
     group.remove()
 

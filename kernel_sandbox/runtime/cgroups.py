@@ -21,7 +21,7 @@ from kernel_sandbox.spec import resources as plan
 from kernel_sandbox.spec.runtime import Resources
 
 PARENT = "kernel-sandbox"
-_ALWAYS = {"memory", "pids", "cpu", "cpuacct", "cpuset", "freezer", "blkio"}
+_ALWAYS = {"memory", "pids", "cpu", "cpuacct", "freezer"}
 _ALWAYS_V2 = {"memory", "pids", "cpu", "cpuset", "io"}
 _V1_NAMES = {"io": "blkio"}
 _INHERITED = ("cpuset.cpus", "cpuset.mems")
@@ -154,16 +154,35 @@ class Cgroup:
             raise
         return cls(tuple(made))
 
-    def limit(self, resources: Resources) -> None:
-        """Set other limits. Raises HostError for one that cannot be kept, with those before it set."""
+    def limited(self, container_id: str, resources: Resources, privileged: bool) -> Cgroup:
+        """The groups once other limits are set, with one more where a controller had none until now.
+
+        Raises HostError for a limit that cannot be kept, with those before it set.
+        """
         where = hierarchies()
         v1, v2 = _settings(resources, where)
-        for setting in (*v1, *v2):
-            if not _directories(self.paths, where, setting):
-                raise HostError(
-                    f"cannot set {setting.file}: the container runs without control groups: stop it, and start it again"
-                )
-        _apply_all((*v1, *v2), self.paths, where)
+        missing = [setting for setting in (*v1, *v2) if not _directories(self.paths, where, setting)]
+        if missing and (not privileged or any(setting in v2 for setting in missing)):
+            raise HostError(
+                f"cannot set {missing[0].file}: the container runs without control groups: stop it, and start it again"
+            )
+        tops = sorted({where.v1[setting.controller] for setting in missing})
+        added = Cgroup(tuple(_make_v1(top, container_id) for top in tops))
+        whole = Cgroup((*self.paths, *added.paths))
+        for _ in range(_ATTEMPTS):
+            outside = set(self.pids()) - set(added.pids())
+            if not tops or not outside:
+                break
+            added.take(outside)
+        _apply_all((*v1, *v2), whole.paths, where)
+        return whole
+
+    def take(self, pids: Iterable[int]) -> None:
+        """Move processes into the groups; one that has ended needs no moving."""
+        for path in self.paths:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    _write(f"{path}/cgroup.procs", str(pid))
 
     @classmethod
     def left_of(cls, container_id: str) -> Cgroup:

@@ -122,8 +122,7 @@ class Monitor:
             if check:
                 run.check_health(check)
             while not run.has_ended:
-                run.executions.balance()
-                self._relay.turn()
+                self._relay.turn(sent=run.executions.balance)
             return run.end(self._relay)
 
     def _forget_run(self) -> None:
@@ -179,7 +178,7 @@ class Monitor:
             case Kind.PAUSE | Kind.UNPAUSE:
                 run.pause(frame.kind is Kind.PAUSE)
             case Kind.LIMIT:
-                run.cgroup.limit(msgspec.msgpack.decode(frame.payload, type=Resources))
+                run.limit(msgspec.msgpack.decode(frame.payload, type=Resources))
             case _:
                 raise ValueError(f"a client cannot send {frame.kind.name}")
         session.send(Frame(Kind.RESULT))
@@ -286,6 +285,11 @@ class _Run:
         freezer.freeze(self.cgroup.paths, self._first.pid, wanted)
         self._is_paused = wanted
         self._journal.paused(wanted)
+
+    def limit(self, resources: Resources) -> None:
+        """Give the container other limits. Raises HostError."""
+        self.cgroup = self.cgroup.limited(self._container.id, resources, self._container.privileged)
+        self._close_gate()
 
     def end(self, relay: Relay) -> Ending:
         """After the first process's end: the others', and how it was."""

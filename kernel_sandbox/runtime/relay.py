@@ -51,9 +51,10 @@ class Relay:
         for descriptor in process.outputs:
             self._loop.watch(descriptor, functools.partial(self._read_output, descriptor))
 
-    def turn(self) -> None:
-        """Send what clients take, wait for something to happen, and do it."""
+    def turn(self, sent: Callable[[], object] = lambda: None) -> None:
+        """Send what clients take, tell that by *sent*, wait for something to happen, and do it."""
         self._pump_all()
+        sent()
         self._log.retain(session.offset for session in self._sessions if session.offset is not None)
         self._loop.turn()
 
