@@ -67,4 +67,5 @@ def name(request: pytest.FixtureRequest, shared_store: Store) -> Iterator[str]:
     stem = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:30]
     unique = f"{stem}-{uuid.uuid4().hex[:8]}"
     yield unique
-    shared_store.cli("rm", "-f", unique)
+    if shared_store.has_container(unique):
+        shared_store.cli("rm", "-f", unique)

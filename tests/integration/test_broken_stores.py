@@ -10,6 +10,8 @@ import pytest
 from support.containers import IS_ROOT, complaint
 from support.store import COMMAND, SCRATCH, Store
 
+pytestmark = pytest.mark.same_without_root
+
 RUN = ("run", "--rm", "busybox", "true")
 
 

@@ -7,6 +7,8 @@ from support.containers import complaint
 from support.store import COMMAND
 from support.tar_files import Entry, directory, link, tar_of
 
+pytestmark = pytest.mark.same_without_root
+
 BUSYBOX_AT = "bin/busybox"
 
 

@@ -8,6 +8,8 @@ from contextlib import suppress
 import pytest
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_without_root
+
 READY = "echo ready; while :; do sleep 0.1; done"
 
 

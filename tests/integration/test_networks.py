@@ -4,6 +4,10 @@ import os
 import socket
 import threading
 
+import pytest
+
+pytestmark = pytest.mark.same_without_root
+
 SHOW = ("busybox", "sh", "-c", "ls /sys/class/net; cat /proc/net/route | wc -l; readlink /proc/self/ns/net")
 
 

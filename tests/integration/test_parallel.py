@@ -6,8 +6,11 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from support.containers import state
 from support.store import COMMAND
+
+pytestmark = pytest.mark.same_without_root
 
 BATCH = """
 import subprocess, sys

@@ -1,7 +1,10 @@
 """``--restart``: what starts again by itself, how often, and what ends that. And health checks."""
 
+import pytest
 from support.containers import inspected, state
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.same_without_root
 
 
 def run(cli, name: str, policy: str, script: str) -> None:

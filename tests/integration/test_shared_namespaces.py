@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from support.containers import IS_ROOT, complaint, ids_inside
 
+pytestmark = pytest.mark.same_without_root
+
 TYPES = ("pid", "ipc", "uts", "user", "cgroup", "net")
 
 

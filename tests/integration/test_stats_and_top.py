@@ -9,6 +9,8 @@ import pytest
 from support.containers import complaint, state
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_without_root
+
 HEADER = "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O   BLOCK I/O   PIDS"
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 

@@ -14,6 +14,8 @@ from support.attacks import DONE, outcomes
 from support.containers import IS_ROOT, inspected, is_alive
 from support.store import COMMAND
 
+pytestmark = pytest.mark.same_without_root
+
 IPC_CREAT, IPC_RMID = 0o1000, 0
 SECRET = "KS_THREAT_SECRET"
 

@@ -17,6 +17,8 @@ from support.containers import complaint, ids_inside
 from support.store import COMMAND
 from support.tar_files import Entry, directory, link, tar_of
 
+pytestmark = pytest.mark.same_without_root
+
 REFERENCE = "threat:test"
 SECONDS = 20  # in which every hostile image is refused or run
 CAP_SYS_ADMIN_EP = "01000002" + "00002000" + "00000000" * 3  # struct vfs_cap_data, little-endian

@@ -6,6 +6,8 @@ The programs that ask are in ``support.attacks``. Each runs once, in one contain
 import pytest
 from support.attacks import DONE, outcomes
 
+pytestmark = pytest.mark.same_without_root
+
 MASKED = {"/proc/interrupts", "/proc/keys", "/proc/kcore", "/proc/latency_stats", "/proc/sched_debug"}
 MASKED |= {"/proc/timer_list", "/proc/timer_stats"}
 FOR_EVERYBODY = {"/proc/mounts", "/proc/pressure/cpu", "/proc/pressure/io", "/proc/pressure/irq"}

@@ -36,6 +36,11 @@ class Store:
         with closing(sqlite3.connect(path)) as database:
             return frozenset(row[0] for row in database.execute("SELECT id FROM containers"))
 
+    def has_container(self, name: str) -> bool:
+        """Whether there is a container of this name, read from the database itself."""
+        with closing(sqlite3.connect(self.home / "state.db")) as database:
+            return bool(database.execute("SELECT 1 FROM containers WHERE name = ?", (name,)).fetchone())
+
     def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a process that uses this store."""
         return {**os.environ, "KERNEL_SANDBOX_HOME": str(self.home), **(extra or {})}
