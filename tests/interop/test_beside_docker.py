@@ -323,7 +323,7 @@ def _paths(document: object, prefix: str = "") -> dict[str, type]:
 # Facts that are each engine's own: where its files lie, when, and what Docker counts in its own way.
 _OWN_VALUES = (
     "Path", "Id", "Created", "At", "Image", "GraphDriver", "Dir", "Driver", "Pid", "RepoDigests", "Layers", "Runtime",
-    "MaskedPaths",
+    "MaskedPaths", "CgroupnsMode",
 )  # fmt: skip
 
 
