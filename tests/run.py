@@ -152,7 +152,9 @@ def as_others() -> Iterator[Outcome]:
             alone = {"containers": INTEGRATION, "lessons": (LESSONS,)}
             yield from as_another(user, "a single id", {}, alone, f"{WORDS} or same_without_root")
             user.add_subordinate_ids()
-            yield from as_another(user, "subordinate ids", user.session(), {"containers": REAL}, WORDS)
+            yield from as_another(
+                user, "subordinate ids", user.session(), {"containers": REAL}, f"{WORDS} or same_with_more_ids"
+            )
     except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
         yield check(False, f"as an ordinary user: {error}")
 

@@ -2,8 +2,11 @@
 
 import time
 
+import pytest
 from support.containers import complaint, inspected
 from support.store import PYTHON
+
+pytestmark = pytest.mark.same_with_more_ids
 
 
 def test_busybox_is_made_and_runs(shared_store):

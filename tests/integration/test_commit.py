@@ -12,6 +12,8 @@ from kernel_sandbox.engine import Engine
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec import derivation
 
+pytestmark = pytest.mark.same_with_more_ids
+
 
 @pytest.fixture
 def tag(shared_store, name):

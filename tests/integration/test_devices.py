@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.containers import IS_ROOT, complaint
 
+pytestmark = pytest.mark.same_with_more_ids
+
 ZERO = "/dev/zero"
 COUNT = "head -c 5 {} | wc -c"
 

@@ -7,6 +7,8 @@ from support.containers import complaint
 from support.store import Store
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_with_more_ids
+
 CHANGES = """
     mkdir -p /new/sub; echo > /new/file; ln -s nowhere /new/link; mkfifo /new/fifo
     chmod 700 /tmp; touch /etc; rm /bin/true; echo more >> /etc/group; chmod 600 /etc/passwd

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from support.containers import IS_ROOT, complaint, inspected, state
 
+pytestmark = pytest.mark.same_with_more_ids
+
 HOG = ("busybox", "sh", "-c", "x=a; while :; do x=$x$x; done")
 
 

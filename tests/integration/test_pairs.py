@@ -1,6 +1,6 @@
 """Every pair of commands at once on one container: each succeeds or says one line, and the state is true after.
 
-Every second pair is tried; all of them with ``KS_EVERY_STEP=1`` in the environment.
+Every fifth pair is tried; all of them with ``KS_EVERY_STEP=1`` in the environment.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ COMMANDS = (
     "update --restart no {}", "rm {}", "rm -f {}", "exec {} true", "commit {}", "cp {}:/etc/hostname -", "diff {}",
     "logs {}", "inspect {}",
 )  # fmt: skip
-STRIDE = 1 if os.environ.get("KS_EVERY_STEP") else 2
+STRIDE = 1 if os.environ.get("KS_EVERY_STEP") else 5
 PAIRS = tuple(itertools.combinations_with_replacement(COMMANDS, 2))
 
 

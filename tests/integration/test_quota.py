@@ -8,6 +8,8 @@ import pytest
 from support.containers import IS_ROOT, complaint, inspected
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.same_with_more_ids
+
 QUOTA = ("--storage-opt", "size=32m")
 only_root = pytest.mark.skipif(not IS_ROOT, reason="only root can mount a filesystem of a fixed size")
 

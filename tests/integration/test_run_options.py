@@ -9,6 +9,8 @@ from kernel_sandbox.engine import Engine
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.options import ContainerOptions
 
+pytestmark = pytest.mark.same_with_more_ids
+
 
 def inside(cli, *arguments: str, **options) -> list[str]:
     """The lines that a command in a new busybox container writes."""

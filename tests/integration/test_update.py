@@ -3,6 +3,8 @@
 import pytest
 from support.containers import IS_ROOT, complaint, inspected
 
+pytestmark = pytest.mark.same_with_more_ids
+
 MEGABYTE = 1 << 20
 
 

@@ -8,6 +8,8 @@ import pytest
 from support.containers import complaint
 from support.store import COMMAND
 
+pytestmark = pytest.mark.same_with_more_ids
+
 
 @pytest.fixture
 def host(tmp_path):
