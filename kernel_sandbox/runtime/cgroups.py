@@ -21,7 +21,7 @@ from kernel_sandbox.spec import resources as plan
 from kernel_sandbox.spec.runtime import Resources
 
 PARENT = "kernel-sandbox"
-_ALWAYS = {"memory", "pids", "cpu", "cpuacct", "freezer"}
+_ALWAYS = {"memory", "pids", "cpu", "cpuacct", "cpuset", "freezer"}
 _ALWAYS_V2 = {"memory", "pids", "cpu", "cpuset", "io"}
 _V1_NAMES = {"io": "blkio"}
 _INHERITED = ("cpuset.cpus", "cpuset.mems")

@@ -32,6 +32,7 @@ def test_a_running_container_has_the_new_limits_at_once(cli, shared_store, runni
     assert limit(cli, running, "memory/memory.limit_in_bytes", "memory.max") == str(100 * MEGABYTE)
     assert limit(cli, running, "cpu/cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
     assert limit(cli, running, "pids/pids.max", "pids.max") == "20"
+    assert limit(cli, running, "cpuset/cpuset.cpus", "cpuset.cpus") == "0"
     for process in ("1", "self"):
         allowed = cli("exec", running, "grep", "Cpus_allowed_list", f"/proc/{process}/status", check=True).stdout
         assert allowed.split() == ["Cpus_allowed_list:", "0"]
