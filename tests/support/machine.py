@@ -29,6 +29,7 @@ PACKAGES = {
     "podman": "podman",
     "runc": "runc",
     "skopeo": "skopeo",
+    "strace": "strace",
     "umoci": "umoci",
     "zsh": "zsh",
 }
