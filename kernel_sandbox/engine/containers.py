@@ -226,11 +226,10 @@ class Containers(ContainerRecords):
     def wait(self, key: str) -> int:
         """Wait for a container's end; returns its exit code."""
         container = self.find(key)
-        try:
-            with self.attach(container.id) as attachment:
+        if container.is_active:
+            with contextlib.suppress(Conflict), self._connected(container) as attachment:
                 return attachment.end().exit_code
-        except Conflict:
-            return self.find(container.id).exit_code
+        return self.find(container.id).exit_code
 
     def remove(self, key: str, force: bool = False, volumes: bool = False) -> None:
         """Remove a container and what it wrote; with *force* a running one is killed first.
