@@ -11,9 +11,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from kernel_sandbox.engine import locks, writable
-from kernel_sandbox.engine.paths import ContainerPaths, Paths
-from kernel_sandbox.engine.removal import remove_tree
+from kernel_sandbox.engine import locks, mounted, writable
+from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.tasks import CopyIn, CopyOut, PartOfContainer
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.runtime import ids, view
@@ -22,7 +21,6 @@ from kernel_sandbox.spec import copying, mounts
 from kernel_sandbox.spec.options import Bind
 from kernel_sandbox.storage import places, state, tar
 from kernel_sandbox.storage.compression import open_compressed
-from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import pack_tree
 from kernel_sandbox.storage.transfer import Destination, Owners, unpack_tree
 
@@ -40,7 +38,7 @@ def copy_out(task: CopyOut, descriptors: tuple[int, ...]) -> None:
         with place.source(path, task.follows_link, keeps_name=not task.is_stream) as (fd, name):
             out = _Output(descriptors[1])
             try:
-                pack_tree(fd, name, out, _ownership(), keeps_holes=not task.is_stream)
+                pack_tree(fd, name, out, writable.ownership(), keeps_holes=not task.is_stream)
                 out.flush()
             except PermissionError as error:
                 where = os.fsdecode(error.filename or task.path)
@@ -67,7 +65,7 @@ def copy_in(task: CopyIn, descriptors: tuple[int, ...]) -> None:
             return Destination(root, directory, name, is_inside=True, shown=directory)
 
         with open(descriptors[1], "rb", closefd=False) as raw:
-            unpack_tree(open_compressed(raw) if task.is_stream else raw, choose, owners, _ownership())
+            unpack_tree(open_compressed(raw) if task.is_stream else raw, choose, owners, writable.ownership())
 
     _look(task, work, descriptors[0])
 
@@ -121,11 +119,6 @@ class _Output:
         self._pending.clear()
 
 
-def _ownership() -> Ownership:
-    several = ids.is_privileged() or sum(extent.size for extent in ids.store_maps().uid) > 1
-    return Ownership.REAL if several else Ownership.SINGLE
-
-
 def _look(task: PartOfContainer, work: Callable[[int], None], client: int) -> None:
     """Call *work* with a root of the container's files, running or not. Raises NotFound, Conflict.
 
@@ -165,7 +158,7 @@ def _running(task: PartOfContainer, container: state.Container) -> view.View:
 def _stopped(task: PartOfContainer, container: state.Container) -> Iterator[view.View]:
     """What a start would mount; a container that was never started has its volumes filled."""
     files = task.paths.container(container.id)
-    _make_directories(files, container)
+    mounted.make_directories(files, container.options)
     binds = _binds(task.paths, container)
     unfilled = [each for each in container.options.volumes if each.copies and not container.started]
     with contextlib.ExitStack() as stack:
@@ -188,28 +181,14 @@ def _view(
     return view.View(trees, operations, maps, running, container.options.readonly)
 
 
-def _make_directories(files: ContainerPaths, container: state.Container) -> None:
-    """Made at the first start; overlayfs wants its work directory fresh at each."""
-    os.makedirs(files.home, mode=0o700, exist_ok=True)
-    writable.ensure(files, container.options)
-    os.makedirs(files.upper, exist_ok=True)
-    for directory in (files.writable, files.upper):
-        os.chmod(directory, 0o755)
-    if os.path.isdir(files.work):
-        remove_tree(files.work)
-    os.mkdir(files.work, 0o700)
-
-
 def _binds(paths: Paths, container: state.Container) -> tuple[Bind, ...]:
     """What of the host's is seen in the container, the outer before the inner: binds, volumes, its /etc/hosts.
 
     Not what lies in a filesystem of the kernel's or in memory: that is no part of the view.
     """
     options, files = container.options, paths.container(container.id)
-    names = ("resolv.conf", "hostname", "hosts")
-    environment = (Bind(files.environment_file(name), f"/etc/{name}") for name in names)
-    volumes = (Bind(paths.volume(each.name).data, each.target, each.readonly) for each in options.volumes)
-    asked = {bind.target: bind for bind in (*environment, *options.binds, *volumes)}
+    everything = (*mounted.environment(files), *options.binds, *mounted.volumes(paths, options))
+    asked = {bind.target: bind for bind in everything}
     hidden = (*_OF_THE_KERNEL, *(each.target for each in options.tmpfs))
     seen = [
         bind

@@ -40,14 +40,12 @@ from kernel_sandbox.engine.tasks import (
     encode,
 )
 from kernel_sandbox.errors import Conflict, CorruptContent, NotFound, SandboxError
-from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.launcher import Job
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage import diff as differences
 from kernel_sandbox.storage import state, tree
 from kernel_sandbox.storage.compression import gzip_writer, open_compressed
 from kernel_sandbox.storage.layout import BlobWriter, ImageLayout
-from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
 from kernel_sandbox.storage.staging import Staging, store_errors
 from kernel_sandbox.storage.tar import END
@@ -69,11 +67,6 @@ def _job(type_: type[A], work: Callable[[A, tuple[int, ...]], object]) -> Callab
             return encode(work(task, descriptors))
 
     return run
-
-
-def _ownership() -> Ownership:
-    several = ids.is_privileged() or sum(extent.size for extent in ids.store_maps().uid) > 1
-    return Ownership.REAL if several else Ownership.SINGLE
 
 
 class _LayerSink(io.RawIOBase):
@@ -127,7 +120,7 @@ def _ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
     paths = task.paths
     with _new_blob(paths) as (blob, sink), _staging(paths).directory() as root, open(descriptors[1], "rb") as raw:
         os.chmod(root, 0o755)
-        unpack_layer(_Tee(open_compressed(raw), sink), root, _ownership())  # type: ignore[arg-type]
+        unpack_layer(_Tee(open_compressed(raw), sink), root, writable.ownership())  # type: ignore[arg-type]
         diff_id = sink.finish()
         size = tree.files_size(root)
         _settle(root, paths.layer(Digest(diff_id)))
@@ -162,7 +155,7 @@ def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
     with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
         os.chmod(root, 0o755)
         archive_ = _Hashed(open_compressed(blob))
-        unpack_layer(archive_, root, _ownership())  # type: ignore[arg-type]
+        unpack_layer(archive_, root, writable.ownership())  # type: ignore[arg-type]
         archive_.check(task.diff_id)
         size = tree.files_size(root)
         _settle(root, target)
@@ -209,7 +202,7 @@ def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
     with _new_blob(task.paths) as (blob, sink), _written(task) as written:
         size = 0
         for upper in written:
-            pack_diff(upper, sink, _ownership())
+            pack_diff(upper, sink, writable.ownership())
             size = tree.files_size(upper)
         if not written:
             sink.write(END)
@@ -222,7 +215,7 @@ def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
     with _written(task) as written:
         try:
             with open(descriptors[1], "wb", buffering=_CHUNK) as out:
-                pack_rootfs((*written, *task.layers), out, _ownership())
+                pack_rootfs((*written, *task.layers), out, writable.ownership())
         except OSError as error:
             raise SandboxError(f"cannot write the archive: {(error.strerror or str(error)).lower()}") from error
 

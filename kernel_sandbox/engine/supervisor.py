@@ -13,9 +13,9 @@ import time
 
 import msgspec
 
-from kernel_sandbox.engine import accounts, devices, locks, writable
+from kernel_sandbox.engine import accounts, devices, locks, mounted
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.engine.removal import end_processes, remove_container, remove_tree
+from kernel_sandbox.engine.removal import end_processes, remove_container
 from kernel_sandbox.engine.tasks import Supervision
 from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, StoreError
 from kernel_sandbox.runtime import cgroups, ids, log, monitor, process, processes, seccomp, sessions
@@ -224,10 +224,10 @@ class _Supervisor:
             with open(self._files.config, "wb") as file:
                 file.write(runtime.encode(spec))
             unfilled = self._unfilled()
-        binds = (*self._environment_binds(), *self._container.options.binds, *self._volumes())
+        options = self._container.options
+        binds = (*mounted.environment(self._files), *options.binds, *mounted.volumes(self._paths, options))
         own = {bind.target: bind.source for bind in binds}
         filter_ = spec.linux.seccomp
-        options = self._container.options
         container = process.Container(
             id=self._container.id,
             spec=spec,
@@ -241,11 +241,6 @@ class _Supervisor:
         check = health.merged(options.health, config.healthcheck)
         return container, monitor.Check(check, config.shell) if check else None
 
-    def _volumes(self) -> tuple[Bind, ...]:
-        """The volumes as what they are: directories of the host's."""
-        volumes = self._container.options.volumes
-        return tuple(Bind(self._paths.volume(each.name).data, each.target, each.readonly) for each in volumes)
-
     def _unfilled(self) -> tuple[str, ...]:
         """Where the first start fills empty volumes: these are locked until the command runs."""
         if self._container.started or self._restarts:
@@ -256,15 +251,7 @@ class _Supervisor:
         return tuple(each.target for each in copying)
 
     def _make_directories(self) -> None:
-        """Made at the first start; overlayfs wants its work directory fresh at each."""
-        os.makedirs(self._files.home, mode=0o700, exist_ok=True)
-        writable.ensure(self._files, self._container.options)
-        os.makedirs(self._files.upper, exist_ok=True)
-        for directory in (self._files.writable, self._files.upper):
-            os.chmod(directory, 0o755)
-        if os.path.isdir(self._files.work):
-            remove_tree(self._files.work)
-        os.mkdir(self._files.work, 0o700)
+        mounted.make_directories(self._files, self._container.options)
         for volume in self._container.options.volumes:
             self._paths.volume(volume.name).ensure()
         for bind in self._container.options.binds:
@@ -325,16 +312,17 @@ class _Supervisor:
             machine=machine.machine,
             kernel=machine.release,
             cpus=os.cpu_count() or 1,
-            environment_files=self._environment_binds(),
+            environment_files=mounted.environment(self._files),
             hostname=own,
             joined=joined,
             devices=found,
             has_message_queues=os.path.isdir("/dev/mqueue"),
         )
         self._write_environment_files(bundle.hostname(self._container.id, options, own))
-        mounted = msgspec.structs.replace(options, binds=(*options.binds, *self._volumes()), volumes=())
+        binds = (*options.binds, *mounted.volumes(self._paths, options))
+        bound = msgspec.structs.replace(options, binds=binds, volumes=())
         identity = accounts.identity((self._files.upper, *self._layers()), options.user or config.user, options.groups)
-        spec = bundle.make(self._container.id, mounted, config, identity, host)
+        spec = bundle.make(self._container.id, bound, config, identity, host)
         wanted = msgspec.structs.replace(spec.process, console_size=console if spec.process.terminal else None)
         return msgspec.structs.replace(spec, process=wanted)
 
@@ -342,10 +330,6 @@ class _Supervisor:
         """The name of the container whose network this one is in, else the *machine*'s."""
         donor = self._state.container(self._container.options.sharing.of_containers().get("network", ""))
         return bundle.hostname(donor.id, donor.options, machine) if donor else machine
-
-    def _environment_binds(self) -> tuple[Bind, ...]:
-        names = ("resolv.conf", "hostname", "hosts")
-        return tuple(Bind(self._files.environment_file(name), f"/etc/{name}") for name in names)
 
     def _write_environment_files(self, hostname: str) -> None:
         options = self._container.options

@@ -9,6 +9,7 @@ from kernel_sandbox.errors import HostError
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.storage import quota
+from kernel_sandbox.storage.ownership import Ownership
 
 
 def check(wanted: ContainerOptions) -> None:
@@ -37,3 +38,9 @@ def release(files: ContainerPaths, options: ContainerOptions) -> None:
     """Let go of the place, before it is removed."""
     if options.storage_size is not None and ids.is_privileged():
         quota.release(files.writable)
+
+
+def ownership() -> Ownership:
+    """How owners are kept in the store's files: as they are, or beside them where the caller has a single id."""
+    several = ids.is_privileged() or sum(extent.size for extent in ids.store_maps().uid) > 1
+    return Ownership.REAL if several else Ownership.SINGLE

@@ -23,7 +23,6 @@ from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, ids, namespaces, processes, rootfs, signals
 from kernel_sandbox.runtime.launcher import Failure
-from kernel_sandbox.spec.idmap import IdMap, IdMapping
 from kernel_sandbox.spec.mounts import BindMount
 
 _GO, _ROOT = b"go", b"root"
@@ -135,16 +134,11 @@ def _send_root(running: Running, channel: socket.socket) -> None:
 def _maps_of(running: Running) -> ids.IdMaps | None:
     """The ids that a container has: those of another one, it may be; None for the machine's own."""
     try:
-        uid, gid = (_map(f"/proc/{running.pid}/{name}_map") for name in ("uid", "gid"))
+        maps = ids.maps_of(running.pid)
         is_own = os.path.samefile(namespaces.path(running.pid, "user"), namespaces.path(os.getpid(), "user"))
     except OSError as error:
         raise HasEnded from error
-    return None if is_own else ids.IdMaps(uid, gid)
-
-
-def _map(path: str) -> IdMap:
-    with open(path) as file:
-        return tuple(IdMapping(*map(int, line.split())) for line in file)
+    return None if is_own else maps
 
 
 def _clone(child: Callable[[], None], ours: socket.socket, maps: ids.IdMaps | None) -> int:
