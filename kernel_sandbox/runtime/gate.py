@@ -11,7 +11,6 @@ import functools
 import os
 import signal
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -23,8 +22,6 @@ from kernel_sandbox.runtime import command, namespaces
 from kernel_sandbox.runtime.cgroups import Cgroup, Entrances
 from kernel_sandbox.spec.runtime import Process
 
-_PID = struct.Struct("=i")
-_MAX_ANSWER = 1 << 16
 _REQUEST = b"clone"
 _DESCRIPTORS = 5
 
@@ -63,13 +60,9 @@ class Gate:
             raise ContainerStartError(f"cannot go into the container: {(error.strerror or '').lower()}") from error
         finally:
             os.close(document)
-        answer = self._channel.recv(_MAX_ANSWER)
+        answer = self._channel.recv(namespaces.MAX_ANSWER)
         self.is_lost = not answer
-        if len(answer) != _PID.size:
-            failure = command.failure(answer)
-            raise ContainerStartError(failure.message, failure.exit_code)
-        (pid,) = _PID.unpack(answer)
-        return pid, os.pidfd_open(pid)
+        return namespaces.born_as(answer)
 
     def close(self) -> None:
         """Nobody goes in any more."""
@@ -93,7 +86,7 @@ def _stay(joined: Sequence[tuple[int, int]], entrances: Entrances, channel: sock
             reason = (error.strerror or "").lower()
             channel.send(msgspec.msgpack.encode(command.Failure(f"cannot start a process inside: {reason}", 126)))
         else:
-            channel.send(_PID.pack(pid))
+            channel.send(namespaces.PID.pack(pid))
             os.close(pidfd)
         for descriptor in descriptors:
             os.close(descriptor)

@@ -30,8 +30,8 @@ _FILES = {"mount": "mnt", "network": "net"}
 _AFTER_CLONE = {"user", "cgroup"}
 _ATTEMPTS = 200
 _PAUSE = 0.005
-_MAX_ANSWER = 1 << 16
-_PID = struct.Struct("=i")
+MAX_ANSWER = 1 << 16
+PID = struct.Struct("=i")
 
 
 def flags(types: Iterable[str]) -> int:
@@ -97,18 +97,23 @@ def clone_inside(
                         child()
 
                     pid, _ = syscalls.clone3(new | syscalls.CLONE_PARENT, born, entrances.unified)
-                    theirs.send(_PID.pack(pid))
+                    theirs.send(PID.pack(pid))
                     os._exit(0)
         os.waitpid(way, 0)
         ours.setblocking(False)
         try:
-            answer = ours.recv(_MAX_ANSWER)
+            answer = ours.recv(MAX_ANSWER)
         except BlockingIOError:
             answer = b""
-    if len(answer) != _PID.size:
+    return born_as(answer)
+
+
+def born_as(answer: bytes) -> tuple[int, int]:
+    """The pid and a pidfd of a child that was cloned inside for us. Raises the ContainerStartError that came instead."""
+    if len(answer) != PID.size:
         failure = command.failure(answer)
         raise ContainerStartError(failure.message, failure.exit_code)
-    (pid,) = _PID.unpack(answer)
+    (pid,) = PID.unpack(answer)
     return pid, os.pidfd_open(pid)
 
 

@@ -51,6 +51,16 @@ def test_pausing_twice_is_refused(cli, shared_store, running):
     assert "unpause" in complaint(cli("start", running), 1)
 
 
+def test_wait_waits_for_a_paused_container(cli, shared_store, running):
+    cli("pause", running, check=True)
+    waiting = shared_store.start("wait", running)
+    cli("unpause", running, check=True)
+    assert waiting.poll() is None
+    cli("kill", running, check=True)
+    output, _ = waiting.communicate(timeout=10)
+    assert output == b"137\n"
+
+
 @pytest.mark.parametrize("command", [("stop", "-t", "2"), ("kill",), ("rm", "-f"), ("restart", "-t", "0")])
 def test_a_paused_container_can_be_ended(cli, running, command):
     cli("pause", running, check=True)
