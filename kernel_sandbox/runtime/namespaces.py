@@ -109,7 +109,7 @@ def clone_inside(
 
 
 def born_as(answer: bytes) -> tuple[int, int]:
-    """The pid and a pidfd of a child that was cloned inside for us. Raises the ContainerStartError that came instead."""
+    """The pid and a pidfd of a child that was cloned inside for us. Raises the failure that came instead."""
     if len(answer) != PID.size:
         failure = command.failure(answer)
         raise ContainerStartError(failure.message, failure.exit_code)
