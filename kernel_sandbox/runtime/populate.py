@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
+from kernel_sandbox.runtime.mounting import closing
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _BENEATH = (
@@ -39,7 +40,7 @@ def fill(volume: int, root: int, target: str) -> None:
         return
     except NotADirectoryError as error:
         raise ContainerStartError(f"cannot mount volume over existing file, file exists {target}") from error
-    with _closing(source), _closing(syscalls.openat2(volume, ".", _DIRECTORY, resolve=_BENEATH)) as top:
+    with closing(source), closing(syscalls.openat2(volume, ".", _DIRECTORY, resolve=_BENEATH)) as top:
         present = os.listdir(top)
         if _UNFILLED in present or not present:
             with _no_umask():
@@ -84,8 +85,8 @@ class _Copy:
     @contextlib.contextmanager
     def _both(self, path: str) -> Iterator[tuple[int, int]]:
         with (
-            _closing(syscalls.openat2(self._source, path, _DIRECTORY, resolve=_BENEATH)) as source,
-            _closing(syscalls.openat2(self._target, path, _DIRECTORY, resolve=_BENEATH)) as target,
+            closing(syscalls.openat2(self._source, path, _DIRECTORY, resolve=_BENEATH)) as source,
+            closing(syscalls.openat2(self._target, path, _DIRECTORY, resolve=_BENEATH)) as target,
         ):
             yield source, target
 
@@ -113,7 +114,7 @@ class _Copy:
         if first == where:
             return False
         parent, _, old = first.rpartition("/")
-        with _closing(syscalls.openat2(self._target, parent, _DIRECTORY, resolve=_BENEATH)) as directory:
+        with closing(syscalls.openat2(self._target, parent, _DIRECTORY, resolve=_BENEATH)) as directory:
             try:
                 os.link(old, name, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
             except FileNotFoundError:
@@ -149,8 +150,8 @@ def _copy_file(name: str, source: int, target: int) -> None:
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=source)
     with (
-        _closing(reader),
-        _closing(os.open(_HALF, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target)) as writer,
+        closing(reader),
+        closing(os.open(_HALF, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target)) as writer,
     ):
         _copy_content(reader, writer)
         _copy_attributes(reader, writer)
@@ -198,11 +199,3 @@ def _no_umask() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -23,6 +23,7 @@ from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, ids, namespaces, processes, rootfs, signals
 from kernel_sandbox.runtime.launcher import Failure
+from kernel_sandbox.runtime.mounting import closing
 from kernel_sandbox.spec.mounts import BindMount
 
 _GO, _ROOT = b"go", b"root"
@@ -163,7 +164,7 @@ def _prepare(pid: int, view: View, maps: ids.IdMaps | None, channel: socket.sock
                 userns = None
                 if maps is not None:
                     path = namespaces.path(pid, "user")
-                    userns = stack.enter_context(_closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+                    userns = stack.enter_context(closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
                 descriptors = rootfs.open_trees(view.needed, userns)
         socket.send_fds(channel, [_GO], descriptors)
     finally:
@@ -201,11 +202,3 @@ def _assembled(view: View, root: int | None, opened: list[int]) -> int:
     else:
         trees = rootfs.Trees((), -1, dict(zip(view.trees.sources, opened, strict=True)))
     return rootfs.assemble_files(trees, view.binds, root, view.readonly)
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from kernel_sandbox.spec.sharing import NONE
 from kernel_sandbox.spec.user import Identity
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_SHM_SIZE = 64 * 1024 * 1024
+SHM_SIZE = 64 * 1024 * 1024
 _TTY_GROUP = 5
 _LAST_GROUP_IN_PING_RANGE = 2**31 - 1
 _INFINITY = 2**64 - 1
@@ -263,7 +263,7 @@ def _kernel_filesystems(options: ContainerOptions, host: Host) -> tuple[runtime.
 def _ipc_filesystems(options: ContainerOptions, host: Host) -> tuple[runtime.Mount, ...]:
     """POSIX message queues and shared memory, which belong together with System V's."""
     mode = options.sharing.ipc
-    size = options.shm_size or _SHM_SIZE
+    size = options.shm_size or SHM_SIZE
     queues = runtime.Mount("/dev/mqueue", "mqueue", "mqueue", _PLAIN)
     memory = runtime.Mount("/dev/shm", "tmpfs", "shm", (*_PLAIN, "mode=1777", f"size={size}"))
     if mode == NONE:

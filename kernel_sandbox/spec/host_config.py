@@ -10,7 +10,6 @@ from msgspec import UNSET
 from kernel_sandbox.spec import api, bundle, capabilities, units
 from kernel_sandbox.spec.options import Bind, ContainerOptions, Tmpfs, VolumeMount
 
-_SHM_SIZE = 64 << 20
 RUNTIME = "kernel-sandbox"
 
 
@@ -45,7 +44,7 @@ def host_config(options: ContainerOptions) -> api.HostConfig:
         tmpfs={each.target: ",".join(each.options) for each in options.tmpfs if not each.as_mount} or UNSET,
         uts_mode=sharing.uts,
         userns_mode=sharing.user,
-        shm_size=_SHM_SIZE if options.shm_size is None else options.shm_size,
+        shm_size=bundle.SHM_SIZE if options.shm_size is None else options.shm_size,
         sysctls=options.sysctls or UNSET,
         runtime=RUNTIME,
         cpu_shares=limits.cpu_shares or 0,
