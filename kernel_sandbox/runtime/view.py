@@ -124,10 +124,7 @@ def _send_root(running: Running, channel: socket.socket) -> None:
     ]
     if signals.start_time(running.pid) != running.start_time:
         return
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    command.forbid_imports()
-    for descriptor, flag in joined:
-        syscalls.setns(descriptor, flag)
+    namespaces.go_in(joined)
     tree = syscalls.open_tree(root, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
     socket.send_fds(channel, [_ROOT], [tree])
 
