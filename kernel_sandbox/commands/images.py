@@ -14,7 +14,7 @@ from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.errors import NotFound, SandboxError
 from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec import units
-from kernel_sandbox.storage.state import Image
+from kernel_sandbox.storage.images import Image
 
 _SHORT_ID = 12
 

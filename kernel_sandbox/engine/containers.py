@@ -26,7 +26,8 @@ from kernel_sandbox.spec.options import ContainerOptions, Limits, RestartPolicy
 from kernel_sandbox.spec.resources import resources
 from kernel_sandbox.spec.runtime import ConsoleSize, Process
 from kernel_sandbox.storage.diff import Change
-from kernel_sandbox.storage.state import Container, Image, Status
+from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.state import Container, Status
 
 _SECONDS_TO_DIE = 30.0
 _SECONDS_TO_STOP = 10

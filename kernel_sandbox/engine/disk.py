@@ -12,7 +12,7 @@ from kernel_sandbox.engine import measuring
 from kernel_sandbox.engine.listing import Listed, listed
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.filters import Filters
-from kernel_sandbox.storage.state import Image
+from kernel_sandbox.storage.images import Image
 from kernel_sandbox.storage.volumes import Volume
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from kernel_sandbox.spec.image import ContainerConfig, Empty
 from kernel_sandbox.spec.mount_flags import cleaned
 from kernel_sandbox.spec.options import ContainerOptions, Network
 from kernel_sandbox.spec.times import rfc3339
-from kernel_sandbox.storage.state import Container, Image, Status
+from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.state import Container, Status
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine

@@ -17,7 +17,8 @@ from kernel_sandbox.errors import NotFound, SandboxError, UsageError
 from kernel_sandbox.spec import bundle
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.image import ContainerConfig
-from kernel_sandbox.storage.state import Container, Image
+from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.state import Container
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine

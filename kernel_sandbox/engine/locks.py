@@ -29,6 +29,18 @@ def exclusive(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def exclusive_at_once(path: str) -> Iterator[bool]:
+    """Hold the lock file *path* alone if nobody else holds it now; whether it is held."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_held(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextlib.contextmanager
 def _held(path: str, operation: int) -> Iterator[None]:
     with store_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -10,7 +10,7 @@ import msgspec
 from kernel_sandbox.engine import tasks
 from kernel_sandbox.runtime.launcher import call
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.storage.state import Image
+from kernel_sandbox.storage.images import Image
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine

@@ -55,13 +55,22 @@ class Paths(msgspec.Struct, frozen=True):
         return os.path.join(self.home, "lock")
 
     @property
+    def pledges(self) -> str:
+        """A file for each process that is adding layers or blobs; one whose maker is gone tells of garbage."""
+        return os.path.join(self.home, "adding")
+
+    @property
+    def layers(self) -> str:
+        return os.path.join(self.home, "layers")
+
+    @property
     def skeleton(self) -> str:
         """The layer below every image: the mount points that a container needs (Docker's init layer)."""
         return os.path.join(self.home, "skeleton")
 
     def layer(self, chain_id: Digest) -> str:
         """Where the layer with this chain id is unpacked; whole if it exists."""
-        return os.path.join(self.home, "layers", chain_id.hex)
+        return os.path.join(self.layers, chain_id.hex)
 
     def container(self, id_: str) -> ContainerPaths:
         return ContainerPaths(os.path.join(self.home, "containers", id_))

@@ -13,7 +13,7 @@ from kernel_sandbox.engine.listing import KnownImages
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.times import parse_time
-from kernel_sandbox.storage.state import Image
+from kernel_sandbox.storage.images import Image
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine

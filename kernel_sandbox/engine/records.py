@@ -19,8 +19,9 @@ from kernel_sandbox.spec.image import ContainerConfig, Empty
 from kernel_sandbox.spec.kernel_flags import matches_platform
 from kernel_sandbox.spec.options import ContainerOptions, Limits
 from kernel_sandbox.spec.volumes import Donor, parse_volumes_from, resolved
+from kernel_sandbox.storage.images import Image
 from kernel_sandbox.storage.staging import store_errors
-from kernel_sandbox.storage.state import Container, Image, State
+from kernel_sandbox.storage.state import Container, State
 
 _NAME_ATTEMPTS = 20
 _SECONDS_TO_DIE = 30.0

@@ -10,7 +10,8 @@ from kernel_sandbox.spec import ports
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.health import HEALTHY, STARTING, UNHEALTHY
 from kernel_sandbox.spec.resolver import parse_exposed
-from kernel_sandbox.storage.state import Container, Image, Status
+from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.state import Container, Status
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine

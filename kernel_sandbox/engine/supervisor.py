@@ -27,6 +27,7 @@ from kernel_sandbox.spec.options import HOST, Bind, ContainerOptions, Network
 from kernel_sandbox.spec.user import identify
 from kernel_sandbox.storage import state
 from kernel_sandbox.storage.events import News
+from kernel_sandbox.storage.images import Image
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging, store_errors
 
@@ -261,8 +262,8 @@ class _Supervisor:
         record = self._image()
         return (*(self._paths.layer(layer.chain_id) for layer in reversed(record.layers)), self._paths.skeleton)
 
-    def _image(self) -> state.Image:
-        found = self._state.images_by_id(self._container.image.hex)
+    def _image(self) -> Image:
+        found = self._state.images.by_id(self._container.image.hex)
         if not found:
             raise NotFound(f"No such image: {self._container.image}")
         return found[0]

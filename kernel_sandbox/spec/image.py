@@ -31,6 +31,7 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES = (OCI_INDEX, DOCKER_MANIFEST_LIST)
+CONFIG_TYPES = (OCI_CONFIG, DOCKER_CONFIG)
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names a manifest inside an image layout (annotations.md)."""

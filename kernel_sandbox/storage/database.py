@@ -79,7 +79,23 @@ CREATE TABLE events (
     attributes TEXT NOT NULL
 );
 """
-_VERSIONS = (_FIRST_VERSION, _SECOND_VERSION)
+_THIRD_VERSION = """
+ALTER TABLE images ADD COLUMN media_type TEXT NOT NULL DEFAULT 'application/vnd.oci.image.manifest.v1+json';
+ALTER TABLE images ADD COLUMN parent TEXT NOT NULL DEFAULT '';
+ALTER TABLE images ADD COLUMN tagged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE image_layers ADD COLUMN size INTEGER NOT NULL DEFAULT -1;
+CREATE TABLE digests (
+    name TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE TABLE sources (
+    blob TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (blob, repository)
+) WITHOUT ROWID;
+"""
+_VERSIONS = (_FIRST_VERSION, _SECOND_VERSION, _THIRD_VERSION)
 
 
 class Database:

@@ -1,4 +1,4 @@
-"""The store's images, tags and containers: rows to values and back, each change with its event.
+"""The store's containers: rows to values and back, each change with its event; beside them images, volumes and events.
 
 Not here: files, and what a change means. Times are nanoseconds since the epoch, 0 for never.
 """
@@ -17,7 +17,7 @@ from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.idmap import RANGES
 from kernel_sandbox.spec.options import ContainerOptions
-from kernel_sandbox.storage import events, volumes
+from kernel_sandbox.storage import events, images, volumes
 from kernel_sandbox.storage.database import Database
 
 
@@ -29,34 +29,6 @@ class Status(StrEnum):
     PAUSED = "paused"
     RESTARTING = "restarting"
     EXITED = "exited"
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """One layer of an image: its blob, and the chain id under which it is unpacked."""
-
-    blob: Digest
-    chain_id: Digest
-
-
-class Image(msgspec.Struct, frozen=True):
-    """An image: ``id`` is its configuration's digest, ``size`` the bytes of its unpacked layers.
-
-    ``fingerprint`` tells from which inputs a bootstrapped image was made; ``layers`` are bottom first.
-    """
-
-    id: Digest
-    manifest: Digest
-    manifest_size: int
-    created: int
-    size: int
-    layers: tuple[Layer, ...]
-    fingerprint: str = ""
-    tags: tuple[str, ...] = ()
-
-    @property
-    def blobs(self) -> tuple[Digest, ...]:
-        """Every blob that makes the image: configuration, manifest, layers."""
-        return (self.id, self.manifest, *(layer.blob for layer in self.layers))
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -87,10 +59,14 @@ class Container(msgspec.Struct, frozen=True):
 
 
 class State:
-    """The images, tags and containers of a store. Raises StoreError where its database cannot be used."""
+    """The containers of a store, and its ``images``, ``volumes`` and ``events``.
+
+    Raises StoreError where its database cannot be used.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.images = images.ImageRecords(database)
         self.volumes = volumes.VolumeRecords(database)
         self.events = events.EventLog(database)
 
@@ -102,75 +78,6 @@ class State:
     def close(self) -> None:
         """Let go of the database until it is next needed."""
         self._database.close()
-
-    # Images
-
-    def add_image(self, image: Image, tags: Iterable[str]) -> None:
-        """Record an image (again) and point *tags* at it."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET fingerprint = excluded.fingerprint WHERE excluded.fingerprint != ''",
-                (image.id, image.manifest, image.manifest_size, image.created, image.size, image.fingerprint),
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?, ?)",
-                ((image.id, number, layer.blob, layer.chain_id) for number, layer in enumerate(image.layers)),
-            )
-            connection.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?)", ((tag, image.id) for tag in tags))
-
-    def tag(self, image: Digest, name: str) -> None:
-        """Point a name at an image, away from any other."""
-        with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (name, image))
-
-    def untag(self, name: str) -> None:
-        """Forget a name."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM tags WHERE name = ?", (name,))
-
-    def remove_image(self, image: Digest) -> None:
-        """Forget an image and its names. Raises Conflict while a container uses it."""
-        try:
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM images WHERE id = ?", (image,))
-        except sqlite3.IntegrityError as error:
-            raise Conflict(
-                f"image {image.hex[:12]} is being used by a container: remove the container first"
-            ) from error
-
-    def images(self) -> tuple[Image, ...]:
-        """Every image, newest first."""
-        return self._images("SELECT * FROM images ORDER BY created DESC, id")
-
-    def image_by_tag(self, name: str) -> Image | None:
-        """The image that a canonical reference names, if any."""
-        found = self._images("SELECT images.* FROM images JOIN tags ON tags.image = id WHERE tags.name = ?", name)
-        return found[0] if found else None
-
-    def images_by_id(self, prefix: str) -> tuple[Image, ...]:
-        """The images whose id's hexadecimal part starts so."""
-        return self._images("SELECT * FROM images WHERE substr(id, 8, ?) = ?", len(prefix), prefix)
-
-    def _images(self, query: str, *parameters: object) -> tuple[Image, ...]:
-        rows = self._database.rows(query, *parameters)
-        if len(rows) == 1:
-            condition, values = " WHERE image = ?", [rows[0]["id"]]
-        else:
-            condition, values = "", []
-        layers = _grouped(self._database.rows(f"SELECT * FROM image_layers{condition} ORDER BY position", *values))  # noqa: S608
-        tags = _grouped(self._database.rows(f"SELECT * FROM tags{condition} ORDER BY name", *values))  # noqa: S608
-        return tuple(_image(row, layers.get(row["id"], []), tags.get(row["id"], [])) for row in rows)
-
-    def unused_layers(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
-        """Those of *layers* whose chain id no image has any more."""
-        return tuple(
-            layer
-            for layer in layers
-            if not self._database.rows("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", layer.chain_id)
-        )
-
-    # Containers
 
     def add_container(self, id_: str, name: str, image: Digest, created: int, options: ContainerOptions) -> Container:
         """Record a new container and its volumes. Raises Conflict for a name in use, NotFound for an image gone."""
@@ -339,26 +246,6 @@ def _free_slot(connection: sqlite3.Connection) -> int:
         if slot not in taken:
             return slot
     raise Conflict(f"there are {RANGES} containers already: remove some")
-
-
-def _grouped(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:
-    groups: dict[str, list[sqlite3.Row]] = {}
-    for row in rows:
-        groups.setdefault(row["image"], []).append(row)
-    return groups
-
-
-def _image(row: sqlite3.Row, layers: list[sqlite3.Row], tags: list[sqlite3.Row]) -> Image:
-    return Image(
-        id=Digest(row["id"]),
-        manifest=Digest(row["manifest"]),
-        manifest_size=row["manifest_size"],
-        created=row["created"],
-        size=row["size"],
-        layers=tuple(Layer(Digest(layer["blob"]), Digest(layer["chain_id"])) for layer in layers),
-        fingerprint=row["fingerprint"],
-        tags=tuple(tag["name"] for tag in tags),
-    )
 
 
 def _container(row: sqlite3.Row) -> Container:
