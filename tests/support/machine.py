@@ -18,11 +18,14 @@ from typing import IO
 
 from support.waiting import run_bounded
 
-# The program that shows a package is there, and the package.
+SCHEMAS = "/usr/share/gocode/src/github.com/opencontainers/image-spec/schema"
+# The program, or the directory, that shows a package is there, and the package.
 PACKAGES = {
+    SCHEMAS: "golang-github-opencontainers-image-spec-dev",
     "busybox": "busybox-static",
     "bwrap": "bubblewrap",
     "crun": "crun",
+    "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "fish": "fish",
     "newuidmap": "uidmap",
@@ -40,7 +43,7 @@ SUBORDINATE_IDS = "400000-465535"
 
 def install_missing() -> str:
     """Install the packages that are missing; return one line that says what is there now."""
-    missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    missing = [package for shown_by, package in PACKAGES.items() if not _is_there(shown_by)]
     if not _has_venv("/usr/bin/python3"):
         missing.append(VENV_PACKAGE)
     if not missing:
@@ -52,6 +55,10 @@ def install_missing() -> str:
         # One by one: a package that one release lacks must not cost the others.
         failed = [package for package in missing if not _apt("install", "--no-install-recommends", package)]
     return f"installed: {', '.join(missing)}" if not failed else f"could not be installed: {', '.join(failed)}"
+
+
+def _is_there(shown_by: str) -> bool:
+    return Path(shown_by).is_dir() or shutil.which(shown_by) is not None
 
 
 def _apt(*args: str) -> bool:
