@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine
 
 
+_USUAL = ("run", "ps", "images")
+
+
 class Session:
     """Holds the engine from its first use, or from ``start``, until ``close``."""
 
@@ -27,8 +30,10 @@ class Session:
         threading.Thread(target=self._warm_up, name="kernel-sandbox", daemon=True).start()
 
     def _warm_up(self) -> None:
-        from kernel_sandbox.commands import tree  # noqa: F401  (the import is the work)
+        from kernel_sandbox.commands.tree import root
 
+        for name in _USUAL:
+            root.find(name)
         with contextlib.suppress(SandboxError):
             self.engine()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kernel_sandbox.commands import flags
 from kernel_sandbox.errors import SandboxError, UsageError
+from kernel_sandbox.spec.progress import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine
@@ -25,6 +29,10 @@ def _cannot_ask(warning: str) -> bool:
     raise UsageError(f"{warning.splitlines()[0]} Add -f to go on without being asked")
 
 
+def _telling_nobody() -> AbstractContextManager[Tell]:
+    return nullcontext(tell_nobody)
+
+
 @dataclass(frozen=True)
 class Context:
     """What commands need of their front end.
@@ -32,7 +40,8 @@ class Context:
     ``open_engine`` is called when a command first needs the store; ``stdin`` is the descriptor that ``import -`` reads;
     ``environment`` is where ``-e NAME`` looks; ``program`` is what help and complaints call the front end;
     ``console`` is the size of its terminal, if it has one; ``confirm`` shows a warning and asks whether to go on;
-    where it ``lends_terminal``, ``-it`` makes *stdin* the terminal's other end.
+    where it ``lends_terminal``, ``-it`` makes *stdin* the terminal's other end; ``telling`` is for work that a command
+    does before its own: what it is told is shown apart from the result.
     """
 
     open_engine: Callable[[], Engine]
@@ -42,6 +51,7 @@ class Context:
     console: ConsoleSize | None = None
     confirm: Callable[[str], bool] = _cannot_ask
     lends_terminal: bool = False
+    telling: Callable[[], AbstractContextManager[Tell]] = _telling_nobody
 
     @cached_property
     def engine(self) -> Engine:
@@ -133,21 +143,47 @@ class RunCommand(CreatingCommand):
 
 
 class Group(click.Group, Command):
-    """A group of commands, listed in the order in which they were added."""
+    """A group of commands, listed in the order in which they were added; each is imported when it is needed."""
 
     command_class = Command
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._places: dict[str, str] = {}
+
+    def add(self, commands: Mapping[str, str], aliases: Mapping[str, str] = {}) -> None:
+        """Add commands by their names, each with its place: ``module:attribute`` in this package.
+
+        *aliases* are further names that help does not list.
+        """
+        self._places |= {**commands, **{name: f"{place}:hidden" for name, place in aliases.items()}}
+
+    def list_commands(self, ctx: click.Context | None = None) -> list[str]:
+        return list({**self._places, **self.commands})
+
+    def find(self, name: str) -> click.Command | None:
+        """The command of this name, if there is one."""
+        if name not in self.commands and name in self._places:
+            self.commands[name] = _load(self._places[name])
+        return self.commands.get(name)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        found = super().get_command(ctx, cmd_name)
+        found = self.find(cmd_name)
         if found is None:
             raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command; see '{ctx.command_path} --help'")
         return found
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         return _quiet(super().get_help_option(ctx))
+
+
+def _load(place: str) -> click.Command:
+    module, attribute, *hidden = place.split(":")
+    command: click.Command = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+    if hidden:
+        command = copy.copy(command)
+        command.hidden = True
+    return command
 
 
 def _arguments(count: int) -> str:

@@ -14,7 +14,7 @@ from itertools import chain, takewhile
 
 import click
 
-from kernel_sandbox.commands.command import Context
+from kernel_sandbox.commands.command import Context, Group
 from kernel_sandbox.commands.flags import MissingValue, is_boolean, split
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec import capabilities
@@ -82,16 +82,17 @@ def _offered(root: click.Group, words: Sequence[str], fragment: str, context: Co
             rest = split(rest, _options(command), command.allow_interspersed_args).words
         except MissingValue as missing:
             return _values(missing.option, fragment, context)
-        if not isinstance(command, click.Group) or not rest:
+        if not isinstance(command, Group) or not rest:
             break
-        if rest[0] not in command.commands:
+        found = command.find(rest[0])
+        if found is None:
             return Candidates()
-        command, rest = command.commands[rest[0]], rest[1:]
+        command, rest = found, rest[1:]
     if rest and not command.allow_interspersed_args:
         return Candidates(files=True)  # the command inside the container, and its arguments
     if fragment.startswith("-") and "--" not in words:
         return _flags(command, fragment, context)
-    if isinstance(command, click.Group):
+    if isinstance(command, Group):
         return Candidates(tuple(_subcommands(command)))
     return _arguments(command, rest, context)
 
@@ -101,9 +102,10 @@ def _options(command: click.Command) -> Iterator[click.Option]:
     return (each for each in found if isinstance(each, click.Option))
 
 
-def _subcommands(group: click.Group) -> Iterator[Candidate]:
-    for name, each in group.commands.items():
-        if not each.hidden:
+def _subcommands(group: Group) -> Iterator[Candidate]:
+    for name in group.list_commands():
+        each = group.find(name)
+        if each and not each.hidden:
             yield Candidate(name, each.get_short_help_str(limit=80))
 
 

@@ -1,31 +1,48 @@
-"""The tree of commands, in Docker's two spellings: ``ps`` and ``container ls``, ``rmi`` and ``image rm``."""
+"""The tree of commands, in Docker's two spellings: ``ps`` and ``container ls``, ``rmi`` and ``image rm``.
+
+Each is named with its place, ``module:attribute``, in the order in which help lists them.
+"""
 
 from __future__ import annotations
 
-import copy
-
 import click
 
-from kernel_sandbox.commands import (
-    containers,
-    control,
-    copying,
-    disk,
-    events,
-    images,
-    inspection,
-    listing,
-    logs,
-    processes,
-    pruning,
-    run,
-    shells,
-    statistics,
-    system,
-    update,
-    volumes,
-)
 from kernel_sandbox.commands.command import Group
+
+_CONTAINERS = {
+    "run": "run:run",
+    "create": "run:create",
+    "start": "control:start",
+    "stop": "control:stop",
+    "restart": "control:restart",
+    "kill": "control:kill",
+    "pause": "control:pause",
+    "unpause": "control:unpause",
+    "wait": "control:wait",
+    "attach": "control:attach",
+    "exec": "control:execute",
+    "ps": "listing:ps",
+    "diff": "copying:diff",
+    "cp": "copying:cp",
+    "logs": "logs:logs",
+    "top": "processes:top",
+    "stats": "statistics:stats",
+    "commit": "containers:commit",
+    "export": "containers:export",
+    "rm": "containers:rm",
+    "port": "containers:port",
+    "rename": "containers:rename",
+    "update": "update:update",
+}
+_IMAGES = {
+    "images": "images:images",
+    "import": "images:import_",
+    "tag": "images:tag",
+    "rmi": "images:rmi",
+    "bootstrap": "images:bootstrap",
+}
+_INSPECT = {"inspect": "inspection:inspect"}
+_STORE = {"events": "events:events", "info": "system:info"}
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,46 +64,36 @@ def image() -> None:
 
 
 @click.group("system", cls=Group)
-def system_() -> None:
+def system() -> None:
     """Manage the store."""
 
 
-def hidden(command: click.Command) -> click.Command:
-    """The command under one more name, which help does not list."""
-    other = copy.copy(command)
-    other.hidden = True
-    return other
+def _renamed(commands: dict[str, str], names: dict[str, str]) -> dict[str, str]:
+    return {names.get(name, name): place for name, place in commands.items()}
 
 
-for _command in (
-    run.run, run.create, control.start, control.stop, control.restart, control.kill, control.pause, control.unpause,
-    control.wait, control.attach, control.execute, listing.ps, copying.diff, copying.cp,
-    logs.logs, processes.top, statistics.stats, containers.commit, containers.export, containers.rm, containers.port,
-    containers.rename,
-    update.update,
-):  # fmt: skip
-    root.add_command(_command)
-    container.add_command(_command, "ls" if _command is listing.ps else None)
-for _command, _name in (
-    (images.images, "ls"), (images.import_, None), (images.tag, None), (images.rmi, "rm"), (images.bootstrap, None),
-):  # fmt: skip
-    root.add_command(_command)
-    image.add_command(_command, _name)
-for _alias in ("ps", "list"):
-    container.add_command(hidden(listing.ps), _alias)
-root.add_command(inspection.inspect)
-container.add_command(inspection.inspect_container)
-image.add_command(inspection.inspect_image)
-container.add_command(pruning.prune_containers)
-for _command in (disk.df, events.events, system.info, pruning.prune_system):
-    system_.add_command(_command)
-for _command in (events.events, system.info, system.version):
-    root.add_command(_command)
-root.add_command(shells.completion)
-root.add_command(shells.complete)
-root.add_command(container)
-root.add_command(image)
-root.add_command(system_)
-root.add_command(volumes.volume)
-for _other, _name in ((volumes.ls, "list"), (volumes.rm, "remove")):
-    volumes.volume.add_command(hidden(_other), _name)
+root.add(
+    {
+        **_CONTAINERS,
+        **_IMAGES,
+        **_INSPECT,
+        **_STORE,
+        "version": "system:version",
+        "completion": "shells:completion",
+        "__complete": "shells:complete",
+        "container": "tree:container",
+        "image": "tree:image",
+        "system": "tree:system",
+        "volume": "volumes:volume",
+    }
+)
+container.add(
+    {
+        **_renamed(_CONTAINERS, {"ps": "ls"}),
+        "inspect": "inspection:inspect_container",
+        "prune": "pruning:prune_containers",
+    },
+    aliases={"ps": "listing:ps", "list": "listing:ps"},
+)
+image.add({**_renamed(_IMAGES, {"images": "ls", "rmi": "rm"}), "inspect": "inspection:inspect_image"})
+system.add({"df": "disk:df", **_STORE, "prune": "pruning:prune_system"})

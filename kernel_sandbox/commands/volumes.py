@@ -138,3 +138,6 @@ def prune(context: Context, all_: bool, filters: Filters, force: bool) -> Result
     pruned = context.engine.volumes.prune(all_, filters)
     deleted = ("Deleted Volumes:", *pruned.names, "") if pruned.names else ()
     return Lines((*deleted, f"Total reclaimed space: {units.human_size(pruned.bytes)}"))
+
+
+volume.add({}, aliases={"list": "volumes:ls", "remove": "volumes:rm"})
