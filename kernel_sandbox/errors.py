@@ -7,6 +7,8 @@ SandboxError                     exit code 1: the command failed
 ├── HostError                    125: the machine cannot do it; the message says what to change
 │   └── StoreError               125: the store cannot be read or written (full, not writable)
 ├── CorruptContent               1: content does not match its digest or breaks its specification
+├── RegistryError                1: a registry cannot be reached, or refused
+│   └── Unauthorized             1: it wants to know who asks, or somebody else to ask
 └── ContainerStartError          125, 126, 127: the container could not be started
 
 A message is one line: what failed, on what, what to do. Nothing here imports anything.
@@ -58,6 +60,22 @@ class StoreError(HostError):
 
 class CorruptContent(SandboxError):
     """Content does not match its digest, exceeds a limit or breaks its specification: fetch it again."""
+
+
+class RegistryError(SandboxError):
+    """A registry cannot be reached or refused what was asked of it.
+
+    *status* is that of its HTTP answer, 0 without one; *code* the first of its error codes, such as ``NAME_UNKNOWN``.
+    """
+
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Unauthorized(RegistryError):
+    """The registry does not let this user do it, or does not know who asks: log in."""
 
 
 class ContainerStartError(SandboxError):

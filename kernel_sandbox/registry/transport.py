@@ -1,0 +1,251 @@
+"""One HTTP request and its answer, however the network behaves.
+
+Here: connections (httpx), proxies of the environment, TLS, limits of time and size, retries with back-off, redirects.
+Not here: what is asked for, and who asks.
+
+An answer comes from wherever a server redirects to, so it is not to be believed. A request's authorization goes to the
+origin that it was made for and to no other; from https nobody is led to http, but to a registry that the user's
+settings call insecure. An error quotes no address beyond its host: the rest may hold a secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import httpx
+
+from kernel_sandbox import __version__
+from kernel_sandbox.errors import HostError, RegistryError
+from kernel_sandbox.registry.failures import Unreachable, unreachable
+from kernel_sandbox.registry.patience import Patience, Retries, retry_after
+from kernel_sandbox.registry.settings import Settings
+
+_MOST_REDIRECTS = 10
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_KEEPING_THE_METHOD = frozenset((307, 308))
+_PASSING = frozenset((408, 429, 500, 502, 503, 504))
+
+Body = Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a server.
+
+    *body* makes the content each time that it is sent; *headers* tell its length. Where the content is a secret
+    (*confidential*) it goes to no other origin; what is not *repeatable* is sent once.
+    """
+
+    method: str
+    url: httpx.URL
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    authorization: str = field(default="", repr=False)
+    confidential: bool = False
+    repeatable: bool = True
+
+
+class Transport:
+    """The connections of one client, which many threads may use."""
+
+    def __init__(self, settings: Settings, patience: Patience):
+        self.patience = patience
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str], httpx.HTTPTransport] = {}
+        self._answers: set[httpx.Response] = set()
+        self._reached: set[tuple[str, int]] = set()
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Ends every connection, and with it what other threads are waiting for."""
+        self._closing.set()
+        with self._lock:
+            answers, pools = tuple(self._answers), tuple(self._pools.values())
+        for answer in answers:
+            _cut(answer)
+        for pool in pools:
+            pool.close()
+
+    @contextlib.contextmanager
+    def answer(self, request: Request) -> Iterator[httpx.Response]:
+        """The answer, its content still to be read by ``chunks`` or ``read``; raises RegistryError without one."""
+        response = self._persist(request)
+        with self._lock:
+            self._answers.add(response)
+        try:
+            yield response
+        finally:
+            with self._lock:
+                self._answers.discard(response)
+            response.close()
+
+    def chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        """The content as it comes; raises Unreachable when it stops, or is too slow to be meant to end."""
+        patience = self.patience
+        start, count = time.monotonic(), 0
+        with unreachable(netloc(response.url)):
+            for chunk in response.iter_raw():
+                yield chunk
+                count += len(chunk)
+                now = time.monotonic()
+                if now - start > patience.window:
+                    if count < patience.least_bytes:
+                        raise Unreachable(netloc(response.url), "it sends next to nothing", passing=True)
+                    start, count = now, 0
+
+    def read(self, response: httpx.Response, limit: int) -> bytes:
+        """The whole content, of *limit* bytes at most; raises RegistryError."""
+        host, deadline = netloc(response.url), time.monotonic() + self.patience.document
+        too_long = f"{host} sent more than the {limit} bytes that such an answer may have"
+        if _content_length(response) > limit:
+            raise RegistryError(too_long, response.status_code)
+        content = bytearray()
+        for chunk in self.chunks(response):
+            content += chunk
+            if len(content) > limit:
+                raise RegistryError(too_long, response.status_code)
+            if time.monotonic() > deadline:
+                raise Unreachable(host, f"its answer was not complete after {self.patience.document:.0f} seconds")
+        return bytes(content)
+
+    def pause(self, seconds: float) -> None:
+        """Waits; raises RegistryError when the client is closed meanwhile."""
+        if self._closing.wait(seconds):
+            raise RegistryError("the connection to the registry was closed")
+
+    def _persist(self, request: Request) -> httpx.Response:
+        retries = self.patience.retrying()
+        while True:
+            try:
+                response = self._follow(request)
+            except Unreachable as error:
+                if not self._worth_another(request, error, retries):
+                    raise
+                continue
+            if response.status_code not in _PASSING or not request.repeatable:
+                return response
+            wait = retries.next_wait(retry_after(response.headers.get("retry-after", "")))
+            if wait < 0:
+                return response
+            response.close()
+            self.pause(wait)
+
+    def _worth_another(self, request: Request, error: Unreachable, retries: Retries) -> bool:
+        wait = retries.next_wait() if error.passing and request.repeatable else -1.0
+        if wait >= 0:
+            self.pause(wait)
+        return wait >= 0
+
+    def _follow(self, request: Request) -> httpx.Response:
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._send(request)
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                return response
+            response.close()
+            request = self._redirected(request, response)
+        raise RegistryError(f"{netloc(request.url)} redirects more than {_MOST_REDIRECTS} times")
+
+    def _redirected(self, request: Request, response: httpx.Response) -> Request:
+        url = self.resolve(request.url, response.headers["location"])
+        kept = response.status_code in _KEEPING_THE_METHOD or request.method in ("GET", "HEAD")
+        here = same_origin(url, request.url)
+        if not kept or (request.confidential and not here):
+            raise RegistryError(f"{netloc(request.url)} redirects what may not be redirected, to {netloc(url)}")
+        return replace(request, url=url, authorization=request.authorization if here else "")
+
+    def resolve(self, base: httpx.URL, location: str) -> httpx.URL:
+        """The address that a server means by *location*; raises RegistryError where nobody is to be led to."""
+        try:
+            url = base.join(location)
+            usable = url.scheme in ("http", "https") and bool(url.host)
+        except (httpx.InvalidURL, ValueError):
+            usable = False
+        if not usable:
+            raise RegistryError(f"{netloc(base)} leads to what is no address of http or https: refused")
+        if base.scheme == "https" and url.scheme == "http" and not self._settings.is_insecure(netloc(url)):
+            raise RegistryError(f"{netloc(base)} leads away from TLS, to {netloc(url)} in plain HTTP: refused")
+        return url.copy_with(userinfo=b"", fragment=None)
+
+    def _send(self, request: Request) -> httpx.Response:
+        url, patience = request.url, self.patience
+        limits = httpx.Timeout(patience.silence, connect=patience.connect, pool=None)
+        headers = {"User-Agent": f"kernel-sandbox/{__version__}", "Accept-Encoding": "identity", **request.headers}
+        if request.authorization:
+            headers["Authorization"] = request.authorization
+        sent = httpx.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body() if request.body else None,
+            extensions={"timeout": limits.as_dict()},
+        )
+        known = (url.host, _port(url)) in self._reached
+        with unreachable(netloc(url), known):
+            response = self._pool(url).handle_request(sent)
+        self._reached.add((url.host, _port(url)))
+        response.request = sent
+        return response
+
+    def _pool(self, url: httpx.URL) -> httpx.HTTPTransport:
+        """The connections to this address and others that need the same certificates and proxy."""
+        host = netloc(url) if url.scheme == "https" else ""
+        proxy = _proxy(url)
+        with self._lock:
+            if (host, proxy) not in self._pools:
+                verify = self._settings.ssl_context(host) if host else False
+                try:
+                    self._pools[host, proxy] = httpx.HTTPTransport(verify=verify, proxy=proxy or None)
+                except (ImportError, ValueError, httpx.InvalidURL) as error:
+                    raise HostError(
+                        f"cannot use the proxy that the environment names for {url.scheme}: {error}"
+                    ) from None
+            return self._pools[host, proxy]
+
+
+def netloc(url: httpx.URL) -> str:
+    """Host and port as they stand in a reference: ``localhost:5000``, ``[::1]:5000``, ``example.com``."""
+    return url.netloc.decode("ascii")
+
+
+def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    """Whether both have one scheme, host and port (RFC 6454)."""
+    return (one.scheme, one.host, _port(one)) == (other.scheme, other.host, _port(other))
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _proxy(url: httpx.URL) -> str:
+    """The proxy's address, "" where none is to be used; loopback is reached without one, as by Docker."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
+    if not proxy or _is_loopback(url.host) or urllib.request.proxy_bypass(netloc(url), proxies):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _content_length(response: httpx.Response) -> int:
+    text = response.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _cut(response: httpx.Response) -> None:
+    """Wakes whoever reads from this connection."""
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream else None
+    if isinstance(connection, socket.socket):
+        with contextlib.suppress(OSError, ssl.SSLError):
+            connection.shutdown(socket.SHUT_RDWR)
