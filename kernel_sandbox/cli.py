@@ -8,17 +8,19 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from kernel_sandbox import terminal
 from kernel_sandbox.commands import Context, invoke
-from kernel_sandbox.commands.results import Download, Foreground, Live, Logs, Result, Stream
+from kernel_sandbox.commands.command import cannot_answer
+from kernel_sandbox.commands.results import Download, Foreground, Live, Logs, Result, Stream, Transfer
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.runtime.frames import Frame, Kind
 from kernel_sandbox.spec.keys import KeySequence
 from kernel_sandbox.spec.keys import parse as parse_keys
+from kernel_sandbox.spec.progress import Progress, Tell
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine
@@ -50,9 +52,15 @@ def _open_standard_streams() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result = invoke(
-            arguments, Context(_open_engine, console=terminal.size(), confirm=_confirm, lends_terminal=True)
+        context = Context(
+            _open_engine,
+            console=terminal.size(),
+            confirm=_confirm,
+            ask=_ask,
+            lends_terminal=True,
+            telling=_telling_aside,
         )
+        result = invoke(arguments, context)
         return _show(result)
     except SandboxError as error:
         _complain(error)
@@ -85,6 +93,32 @@ def _confirm(warning: str) -> bool:
     return sys.stdin is not None and sys.stdin.readline().strip().lower() == "y"
 
 
+def _ask(question: str, secret: bool) -> str:
+    """Ask for a line, as Docker does; raises NotATerminal where nobody is there."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        cannot_answer(question, secret)
+    terminal.end_on_signals()
+    with terminal.without_echo(0) if secret else nullcontext():
+        print(question, end="", flush=True)
+        return sys.stdin.readline()
+
+
+def _lines(stream: TextIO) -> Tell:
+    """A line for what is news; that a bar would move is none."""
+
+    def tell(progress: Progress) -> None:
+        if not progress.total:
+            print(progress, file=stream, flush=True)
+
+    return tell
+
+
+def _telling_aside() -> AbstractContextManager[Tell]:
+    """Standard output is the result's alone."""
+    terminal.end_on_signals()
+    return nullcontext(_lines(sys.stderr))
+
+
 def _complain(error: SandboxError) -> None:
     print(f"kernel-sandbox: {error}", file=sys.stderr)
 
@@ -104,6 +138,10 @@ def _show(result: Result) -> int:
                 print(_HOME + f"{view.text()}\n".replace("\n", _END_OF_LINE) + _END_OF_SCREEN, end="", flush=True)
         case Download():
             result.write(1)
+        case Transfer():
+            terminal.end_on_signals()
+            for line in result.steps(_lines(sys.stdout)):
+                print(line, flush=True)
         case _:
             print(result.printed(), end="", flush=True)
     for error in result.errors:

@@ -1,7 +1,7 @@
 """The caller's terminal while a process in a container has it (termios(3), ioctl_tty(2), signal(7)).
 
-Here: raw mode and the way back from it, the window's size, and the signals that concern them. Not here: what is typed
-and shown.
+Here: raw mode, hiding what is typed, and the way back; the window's size, and the signals that concern them. Not here:
+what is typed and shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -56,7 +56,7 @@ def follow_size(resize: Callable[[int, int], object]) -> None:
 
 
 def end_on_signals() -> None:
-    """Let the signals that would end this program raise Interrupted, so that it can put the terminal in order."""
+    """Let the signals that would end this program raise Interrupted, so that it can tidy up first."""
 
     def interrupt(number: int, _: FrameType | None) -> NoReturn:
         raise Interrupted(number)
@@ -66,15 +66,24 @@ def end_on_signals() -> None:
             signal.signal(number, interrupt)
 
 
-@contextmanager
-def raw(descriptor: int) -> Iterator[None]:
+def raw(descriptor: int) -> AbstractContextManager[None]:
     """The terminal in raw mode (cfmakeraw(3)): each key arrives as it is typed, and none means anything.
 
     In the background this waits until the program is in the foreground (SIGTTOU), and leaves the terminal alone in the
     end: it is then the shell's. What has been typed before is kept.
     """
+    return _changed(descriptor, _raw)
+
+
+def without_echo(descriptor: int) -> AbstractContextManager[None]:
+    """The terminal as for a password: what is typed does not show, but for the end of the line."""
+    return _changed(descriptor, _without_echo)
+
+
+@contextmanager
+def _changed(descriptor: int, change: Callable[[Modes], Modes]) -> Iterator[None]:
     before = termios.tcgetattr(descriptor)
-    modes = _raw(before)
+    modes = change(before)
 
     def resume(*_: object) -> None:
         if _is_in_foreground(descriptor):
@@ -88,6 +97,12 @@ def raw(descriptor: int) -> Iterator[None]:
         signal.signal(signal.SIGCONT, previous)
         if _is_in_foreground(descriptor):
             _set(descriptor, before)
+
+
+def _without_echo(modes: Modes) -> Modes:
+    changed = [*modes]
+    changed[_LOCAL] = changed[_LOCAL] & ~termios.ECHO | termios.ECHONL
+    return changed
 
 
 def _raw(modes: Modes) -> Modes:

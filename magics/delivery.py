@@ -10,6 +10,7 @@ Live       one output that changes       the first, as below
 Table      HTML, or Docker's text table  ``Rows``
 Document   JSON                          the JSON, decoded
 Download   refused                       ``bytes``
+Transfer   a bar for each layer          ``str``, its last lines
 Lines      the lines                     ``str``
 ========== ============================= ===========================
 """
@@ -28,9 +29,11 @@ from typing import Any
 import msgspec
 from IPython.display import DisplayHandle, display
 
-from kernel_sandbox.commands.results import Document, Download, Foreground, Live, Logs, Result, Stream, Table
+from kernel_sandbox.commands.results import Document, Download, Foreground, Live, Logs, Result, Stream, Table, Transfer
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.runtime.frames import Ending, Frame
+from kernel_sandbox.spec.progress import tell_nobody
+from magics.bars import telling
 from magics.interrupts import Interrupted, escalating
 from magics.streams import Streams
 from magics.values import Output, Rows
@@ -60,6 +63,8 @@ class Delivery:
                 return self._live(result), 0
             case Download():
                 return self._downloaded(result), 0
+            case Transfer():
+                return self._transferred(result), 0
         if not self.keep:
             _show(result)
         if result.errors:
@@ -120,6 +125,15 @@ class Delivery:
             result.write(file.fileno())
             file.seek(0)
             return file.read()
+
+    def _transferred(self, result: Transfer) -> str | None:
+        if self.keep:
+            return "\n".join(result.steps(tell_nobody))
+        with telling() as tell:
+            last = result.steps(tell)
+        for line in last:
+            print(line)
+        return None
 
 
 def _explain(ending: Ending) -> None:

@@ -6,6 +6,7 @@ it stays in ``_exit_code``, as that of ``!command`` does.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,13 +55,16 @@ class ContainerMagic:
 
     def __call__(self, line: str, cell: str | None = None, local_ns: Mapping[str, object] | None = None) -> Any:
         from kernel_sandbox.commands import Context, invoke
+        from magics.bars import telling
         from magics.delivery import Delivery
+        from magics.questions import ask
 
         keep = keeps_value()
         with self._failing_in_one_line(), _standard_input(cell or "") as stdin:
-            result = invoke(
-                words(line, self._variables(local_ns)), Context(self.session.engine, stdin, program="%container")
+            context = Context(
+                self.session.engine, stdin, program="%container", ask=ask, telling=lambda: telling(sys.stderr)
             )
+            result = invoke(words(line, self._variables(local_ns)), context)
             delivery = Delivery(stdin, keep)
             value, status = delivery.deliver(result)
             self._set_exit_code(status)

@@ -10,7 +10,7 @@ import msgspec
 
 from kernel_sandbox.commands.results import Table
 
-_LEFT = ' style="text-align: left; white-space: nowrap"'
+_LEFT = ' style="text-align: left; white-space: pre"'
 
 
 class Row(Mapping[str, str]):
@@ -70,7 +70,8 @@ class Rows(Sequence[Row]):
         body = "".join(
             f"<tr>{''.join(f'<td{_LEFT}>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in self._table.rows
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        caption = f"<caption>{escape(self._table.caption)}</caption>" if self._table.caption else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 class Output(msgspec.Struct, frozen=True):

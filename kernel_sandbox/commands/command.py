@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import importlib
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+import msgspec
 
 from kernel_sandbox.commands import flags
+from kernel_sandbox.commands.results import Transfer
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec.progress import Tell, tell_nobody
 
@@ -29,6 +31,11 @@ def _cannot_ask(warning: str) -> bool:
     raise UsageError(f"{warning.splitlines()[0]} Add -f to go on without being asked")
 
 
+def cannot_answer(question: str, secret: bool) -> NoReturn:
+    """What ``ask`` does where nobody is. Raises NotATerminal."""
+    raise NotATerminal("Cannot perform an interactive login from a non TTY device: use -u and --password-stdin")
+
+
 def _telling_nobody() -> AbstractContextManager[Tell]:
     return nullcontext(tell_nobody)
 
@@ -40,6 +47,7 @@ class Context:
     ``open_engine`` is called when a command first needs the store; ``stdin`` is the descriptor that ``import -`` reads;
     ``environment`` is where ``-e NAME`` looks; ``program`` is what help and complaints call the front end;
     ``console`` is the size of its terminal, if it has one; ``confirm`` shows a warning and asks whether to go on;
+    ``ask`` shows a question and returns the line that answers it, which does not show where it is *secret*;
     where it ``lends_terminal``, ``-it`` makes *stdin* the terminal's other end; ``telling`` is for work that a command
     does before its own: what it is told is shown apart from the result.
     """
@@ -50,6 +58,7 @@ class Context:
     program: str = "kernel-sandbox"
     console: ConsoleSize | None = None
     confirm: Callable[[str], bool] = _cannot_ask
+    ask: Callable[[str, bool], str] = cannot_answer
     lends_terminal: bool = False
     telling: Callable[[], AbstractContextManager[Tell]] = _telling_nobody
 
@@ -108,8 +117,16 @@ class Command(click.Command):
         return f"requires at least {least} and at most {_arguments(most)}"
 
     def invoke(self, ctx: click.Context) -> object:
+        with self._exit_codes():
+            result = super().invoke(ctx)
+        if isinstance(result, Transfer):
+            return msgspec.structs.replace(result, steps=self._exit_codes()(result.steps))
+        return result
+
+    @contextmanager
+    def _exit_codes(self) -> Iterator[None]:
         try:
-            return super().invoke(ctx)
+            yield
         except SandboxError as error:
             error.exit_code = self.exit_code(error)
             raise

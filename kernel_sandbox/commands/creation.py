@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from kernel_sandbox.commands.command import Context, FlagError
-from kernel_sandbox.errors import HostError, SandboxError, UsageError
+from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import flags as texts
-from kernel_sandbox.spec import kernel_flags, mount_flags, seccomp, sharing
-from kernel_sandbox.spec.image import Healthcheck
+from kernel_sandbox.spec import mount_flags, seccomp, sharing
+from kernel_sandbox.spec import platform as platforms
+from kernel_sandbox.spec.image import Healthcheck, platform_of_machine
 from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, RestartPolicy, Sharing, Tmpfs, VolumeMount
 
 _MAX_FILE = 1 << 20
@@ -57,7 +58,7 @@ def wanted(context: Context, /, detach_keys: str = "", detached: bool = False, *
         log_max_size=log_max_size,
         log_max_files=log_max_files,
         storage_size=texts.storage_size(flags["storage_options"]),
-        platform=kernel_flags.parse_platform(flags["platform"]) if flags["platform"] else "",
+        platform=_platform(flags["platform"]),
     )
     volumes = (mount_flags.parse_volume(text) for text in flags["volumes"])
     options = _with_mounts(options, (*volumes, *map(mount_flags.parse_mount, flags["mounts"])))
@@ -177,12 +178,18 @@ def _profile(path: str) -> seccomp.Profile:
         raise FlagError(f"opening seccomp profile ({path}) failed: open {path}: {reason}") from error
 
 
-def check_pull(pull: str, image: str) -> None:
-    """``--pull``: what is not in the store cannot be fetched. Raises UsageError, HostError."""
+def check_pull(pull: str) -> None:
+    """``--pull``. Raises UsageError."""
     if pull not in _PULLS:
         raise FlagError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
-    if pull == "always":
-        raise HostError(f"cannot pull {image}: this engine has no registry: import an image, or leave --pull out")
+
+
+def _platform(text: str) -> str:
+    """``--platform`` in full and in normal form, empty for none."""
+    try:
+        return str(platforms.parse(text, platform_of_machine(os.uname().machine))) if text else ""
+    except UsageError as error:
+        raise UsageError(f"error parsing specified platform: {error}") from None
 
 
 @contextlib.contextmanager

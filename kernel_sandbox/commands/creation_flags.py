@@ -105,6 +105,7 @@ def _identity() -> tuple[click.Option, ...]:
         _option("--rm", "remove", is_flag=True, help="Remove the container when it has ended."),
         _option("--platform", default="", metavar="OS/ARCH", help="Insist on an image for this platform."),
         _option("--pull", default="missing", metavar="missing|never|always", help="Whether to fetch the image."),
+        _option("-q", "--quiet", is_flag=True, help="Do not tell how it is fetched."),
     )
 
 
@@ -270,7 +271,6 @@ def _life() -> tuple[click.Option, ...]:
 def _hidden() -> tuple[click.Option, ...]:
     """What Docker's users type, and what does nothing here: accepted where that is no loss, else refused."""
     return (
-        _option("-q", "--quiet", is_flag=True, hidden=True, expose_value=False),
         _option("--disable-content-trust", type=bool, default=True, hidden=True, expose_value=False),
         _option("--isolation", default="", hidden=True, expose_value=False, callback=_check_isolation),
         _option("-P", "--publish-all", is_flag=True, hidden=True, expose_value=False, callback=_refuse_publishing),

@@ -10,8 +10,8 @@ import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted, rendered
-from kernel_sandbox.commands.images import ImageRow, image_rows
-from kernel_sandbox.commands.listing import SHORT_ID, ContainerRow, as_shown, container_row
+from kernel_sandbox.commands.image_listing import ImageRow, image_rows, short
+from kernel_sandbox.commands.listing import ContainerRow, as_shown, container_row
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.spec import units
 
@@ -35,14 +35,6 @@ class UsageRow(msgspec.Struct, frozen=True, rename="pascal"):
     reclaimable: str
 
 
-class ImageUsageRow(ImageRow, frozen=True):
-    """A row of images' space: as ``images`` has it, and more."""
-
-    shared_size: str = msgspec.field(name="SharedSize")
-    unique_size: str = msgspec.field(name="UniqueSize")
-    containers: str = msgspec.field(name="Containers")
-
-
 class VolumeUsageRow(msgspec.Struct, frozen=True, rename="pascal"):
     name: str
     links: str
@@ -52,7 +44,7 @@ class VolumeUsageRow(msgspec.Struct, frozen=True, rename="pascal"):
 class UsageRows(msgspec.Struct, frozen=True, rename="pascal"):
     """What a template of ``system df -v`` sees."""
 
-    images: tuple[ImageUsageRow, ...]
+    images: tuple[ImageRow, ...]
     containers: tuple[ContainerRow, ...]
     volumes: tuple[VolumeUsageRow, ...]
     build_cache: tuple[str, ...] = ()
@@ -68,7 +60,7 @@ def df(context: Context, template: str, verbose: bool) -> Result:
 
     found = usage(context.engine)
     if verbose:
-        rows = _in_detail(found)
+        rows = _in_detail(found, in_full=bool(template))
         return rendered(template, (rows,), strict=False) if template else Lines(_tables(rows))
     summary = _summary(found)
     if template and template != "table":
@@ -103,21 +95,21 @@ def _size(bytes_: int) -> str:
     return units.human_size(bytes_, _PRECISION)
 
 
-def _in_detail(found: DiskUsage) -> UsageRows:
+def _in_detail(found: DiskUsage, in_full: bool) -> UsageRows:
     now = time.time_ns()
     images = tuple(
-        ImageUsageRow(
-            **{**msgspec.structs.asdict(row), "id": each.image.id.hex[:SHORT_ID]},
+        msgspec.structs.replace(
+            image_rows(each.listed)[0],
+            id=each.listed.image.id if in_full else short(each.listed.image.id),
             shared_size=_size(each.shared),
             unique_size=_size(each.unique),
             containers=str(each.containers),
         )
         for each in found.images
-        for row in image_rows(each.image)
     )
     return UsageRows(
         images=images,
-        containers=tuple(as_shown(container_row(each, now), each) for each in found.containers),
+        containers=tuple(as_shown(container_row(each, now), each, in_full) for each in found.containers),
         volumes=tuple(
             VolumeUsageRow(each.volume.name, str(len(each.volume.containers)), units.human_size(each.size))
             for each in found.volumes

@@ -71,7 +71,7 @@ def label(option: click.Parameter) -> str:
 
 def invalid(value: str, option: click.Parameter, reason: object) -> UsageError:
     """The complaint about a flag's value."""
-    return UsageError(f'invalid argument {_quoted(value)} for "{label(option)}" flag: {reason}')
+    return UsageError(f'invalid argument {quoted(value)} for "{label(option)}" flag: {reason}')
 
 
 def is_boolean(option: click.Option) -> bool:
@@ -162,12 +162,12 @@ def _boolean(text: str) -> str:
         return "true"
     if text in _FALSE:
         return "false"
-    raise ValueError(f"strconv.ParseBool: parsing {_quoted(text)}: invalid syntax")
+    raise ValueError(f"strconv.ParseBool: parsing {quoted(text)}: invalid syntax")
 
 
 def _integer(text: str) -> str:
     """Go's strconv.ParseInt with any base: ``0x10``, ``010`` and ``1_000`` are numbers, too."""
-    complaint = f"strconv.ParseInt: parsing {_quoted(text)}"
+    complaint = f"strconv.ParseInt: parsing {quoted(text)}"
     if not text.isascii() or text != text.strip():
         raise ValueError(f"{complaint}: invalid syntax")
     try:
@@ -179,6 +179,6 @@ def _integer(text: str) -> str:
     return str(number)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As Go's ``%q`` quotes plain text."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

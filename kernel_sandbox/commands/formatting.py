@@ -10,6 +10,8 @@ import msgspec
 from kernel_sandbox.commands.results import Lines, Result, Table
 
 _TABLE = "table "
+_AS_JSON = ("json", "{{json .}}")
+_IN_HTML = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 _ESCAPES = {"\\t": "\t", "\\n": "\n"}
 
 
@@ -20,8 +22,8 @@ def formatted(
 
     *labels* are the rows' own, for ``{{.Label "key"}}``. Raises TemplateError.
     """
-    if text == "json":
-        return Lines(tuple(msgspec.json.encode(row, enc_hook=str, order="sorted").decode() for row in rows))
+    if text in _AS_JSON:
+        return Lines(tuple(map(_in_json, rows)))
     from kernel_sandbox.spec import template
 
     for written, meant in _ESCAPES.items():
@@ -34,6 +36,11 @@ def formatted(
     head = compiled.render(headers, methods={"Label": _head_of_label})
     cells = tuple(tuple(line.split("\t")) for line in lines)
     return Table(tuple(head.split("\t")), cells, tuple(rows))
+
+
+def _in_json(row: msgspec.Struct) -> str:
+    """As Go's json.Marshal writes it, which keeps clear of HTML."""
+    return msgspec.json.encode(row, enc_hook=str, order="sorted").decode().translate(_IN_HTML)
 
 
 def _label_of(labels: Mapping[str, str]) -> Mapping[str, Callable[[str], str]]:

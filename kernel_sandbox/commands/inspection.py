@@ -11,7 +11,7 @@ import msgspec
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import rendered, to_json
 from kernel_sandbox.commands.results import Document, Lines, Result
-from kernel_sandbox.errors import NotFound, SandboxError
+from kernel_sandbox.errors import NotFound, SandboxError, UsageError
 
 F = TypeVar("F", bound=Callable[..., object])
 Look = Callable[[str], object]
@@ -71,7 +71,7 @@ def inspect(context: Context, template: str, size: bool, type_: str, names: tupl
         return inspected(names, looks[type_], template)
 
     def look(name: str) -> object:
-        for each in looks.values():
+        for each in looks.values() if _is_reference(name) else (looks["container"], looks["volume"]):
             try:
                 return each(name)
             except NotFound:
@@ -104,6 +104,16 @@ def _container(context: Context, size: bool) -> Look:
     from kernel_sandbox.engine.inspect import container_document
 
     return lambda name: container_document(context.engine, name, size)
+
+
+def _is_reference(name: str) -> bool:
+    from kernel_sandbox.spec import reference
+
+    try:
+        reference.parse_any(name)
+    except UsageError:
+        return False
+    return True
 
 
 def _image(context: Context) -> Look:

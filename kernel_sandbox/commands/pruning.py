@@ -1,4 +1,4 @@
-"""``container prune`` and ``system prune``."""
+"""``container prune``, ``image prune`` and ``system prune``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def _force_option(command: F) -> F:
     return click.option("-f", "--force", is_flag=True, help="Do not ask.")(command)
 
 
+def _all_option(command: F) -> F:
+    return click.option(
+        "-a", "--all", "all_", is_flag=True, help="Remove all images without a container, named ones, too."
+    )(command)
+
+
 @click.command("prune", cls=Command)
 @filter_option("--filter")
 @_force_option
@@ -38,7 +44,22 @@ def prune_containers(context: Context, filters: Filters, force: bool) -> Result:
 
 
 @click.command("prune", cls=Command)
-@click.option("-a", "--all", "all_", is_flag=True, help="Remove all images without a container, named ones, too.")
+@_all_option
+@filter_option("--filter")
+@_force_option
+@click.pass_obj
+def prune_images(context: Context, all_: bool, filters: Filters, force: bool) -> Result:
+    """Remove images that no container uses."""
+    from kernel_sandbox.engine import pruning
+
+    if not force and not context.confirm(f"WARNING! This will remove all {_images(all_)}."):
+        return Lines()
+    pruned = pruning.prune_images(context.engine, all_, filters, time.localtime().tm_gmtoff)
+    return Lines((*_section("Deleted Images:", pruned.removed), _total(pruned.bytes)))
+
+
+@click.command("prune", cls=Command)
+@_all_option
 @filter_option("--filter")
 @_force_option
 @click.option("--volumes", is_flag=True, help="Remove anonymous volumes without a container, too.")
@@ -61,8 +82,7 @@ def prune_system(context: Context, all_: bool, filters: Filters, force: bool, vo
         lines += _section("Deleted Volumes:", without.names)
         freed += without.bytes
     images = pruning.prune_images(context.engine, all_, filters, zone)
-    changes = (*(f"untagged: {name}" for name in images.untagged), *(f"deleted: {id_}" for id_ in images.removed))
-    lines += _section("Deleted Images:", changes)
+    lines += _section("Deleted Images:", images.removed)
     return Lines((*lines, _total(freed + images.bytes)))
 
 
@@ -72,13 +92,17 @@ def _warning(all_: bool, filters: Filters, volumes: bool) -> Iterator[str]:
     yield "  - all networks not used by at least one container"
     if volumes:
         yield "  - all anonymous volumes not used by at least one container"
-    yield f"  - all {'images without at least one container associated to them' if all_ else 'dangling images'}"
+    yield f"  - all {_images(all_)}"
     yield "  - all build cache" if all_ else "  - unused build cache"
     yield ""
     if filters.given:
         yield "  Items to be pruned will be filtered with:"
         yield from (f"  - {name}={value}" for name, values in sorted(filters.given.items()) for value in values)
         yield ""
+
+
+def _images(all_: bool) -> str:
+    return "images without at least one container associated to them" if all_ else "dangling images"
 
 
 def _section(title: str, names: tuple[str, ...]) -> tuple[str, ...]:

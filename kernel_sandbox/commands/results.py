@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.engine.attachment import Attachment
     from kernel_sandbox.errors import SandboxError
     from kernel_sandbox.runtime.frames import Frame
+    from kernel_sandbox.spec.progress import Tell
 
 _MINIMUM_WIDTH = 10
 _GAP = 3
@@ -44,20 +45,22 @@ class Lines(Result, frozen=True):
 
 
 class Table(Result, frozen=True):
-    """A table; ``items`` are the objects behind its rows, in the same order."""
+    """A table; ``items`` are the objects behind its rows, in the same order. ``caption`` says what they amount to."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     items: tuple[object, ...]
     minimum_width: int = _MINIMUM_WIDTH
+    caption: str = ""
 
     def text(self) -> str:
         lines = (self.headers, *self.rows)
         widths = [max(self.minimum_width, _GAP + max(map(len, column))) for column in zip(*lines, strict=True)]
-        return "\n".join(
+        table = "\n".join(
             "".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + line[-1]
             for line in lines
         )
+        return f"{table}\n\n{self.caption}" if self.caption else table
 
 
 class Document(Result, frozen=True):
@@ -109,3 +112,9 @@ class Download(Result, frozen=True):
     """Bytes for a descriptor: ``write`` takes it and returns when all is written."""
 
     write: Callable[[int], None]
+
+
+class Transfer(Result, frozen=True):
+    """Work on images, part by part: ``steps`` does it, tells how it gets on, and returns the last lines."""
+
+    steps: Callable[[Tell], tuple[str, ...]]

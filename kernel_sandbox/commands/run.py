@@ -11,6 +11,7 @@ from kernel_sandbox.commands import creation, creation_flags
 from kernel_sandbox.commands.command import Context, CreatingCommand, RunCommand
 from kernel_sandbox.commands.flags import KEYS
 from kernel_sandbox.commands.results import Foreground, Lines, Result
+from kernel_sandbox.commands.transfers import provide
 from kernel_sandbox.errors import SandboxError, UsageError
 
 if TYPE_CHECKING:
@@ -73,9 +74,11 @@ def _named(container: Container) -> Lines:
     return Lines((container.id,), errors=told)
 
 
-def _created(context: Context, /, cidfile: str, pull: str, **flags: Any) -> Container:
-    creation.check_pull(pull, flags["image"])
+def _created(context: Context, /, cidfile: str, pull: str, quiet: bool, **flags: Any) -> Container:
+    creation.check_pull(pull)
+    wanted = creation.wanted(context, **flags)
     with creation.id_file(cidfile) as write:
-        container = context.engine.containers.create(creation.wanted(context, **flags))
+        provide(context, wanted, pull, quiet)
+        container = context.engine.containers.create(wanted)
         write(container.id)
     return container

@@ -35,12 +35,18 @@ _CONTAINERS = {
     "update": "update:update",
 }
 _IMAGES = {
-    "images": "images:images",
-    "import": "images:import_",
+    "images": "image_listing:images",
+    "history": "history:history",
+    "pull": "transfers:pull",
+    "push": "transfers:push",
+    "save": "archives:save",
+    "load": "archives:load",
+    "import": "archives:import_",
     "tag": "images:tag",
     "rmi": "images:rmi",
     "bootstrap": "images:bootstrap",
 }
+_REGISTRIES = {"login": "registries:login", "logout": "registries:logout", "search": "search:search"}
 _INSPECT = {"inspect": "inspection:inspect"}
 _STORE = {"events": "events:events", "info": "system:info"}
 
@@ -76,6 +82,7 @@ root.add(
     {
         **_CONTAINERS,
         **_IMAGES,
+        **_REGISTRIES,
         **_INSPECT,
         **_STORE,
         "version": "system:version",
@@ -83,6 +90,7 @@ root.add(
         "__complete": "shells:complete",
         "container": "tree:container",
         "image": "tree:image",
+        "manifest": "manifests:manifest",
         "system": "tree:system",
         "volume": "volumes:volume",
     }
@@ -95,5 +103,12 @@ container.add(
     },
     aliases={"ps": "listing:ps", "list": "listing:ps"},
 )
-image.add({**_renamed(_IMAGES, {"images": "ls", "rmi": "rm"}), "inspect": "inspection:inspect_image"})
+image.add(
+    {
+        **_renamed(_IMAGES, {"images": "ls", "rmi": "rm"}),
+        "inspect": "inspection:inspect_image",
+        "prune": "pruning:prune_images",
+    },
+    aliases={"list": "image_listing:images", "remove": "images:rmi"},
+)
 system.add({"df": "disk:df", **_STORE, "prune": "pruning:prune_system"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 
 import msgspec
 
@@ -39,6 +40,10 @@ class Content:
     def adding(self) -> AbstractContextManager[None]:
         """Around the adding of blobs and layers: what it leaves is recorded, or collected. It does not nest."""
         return self._collector.adding()
+
+    def collect(self) -> None:
+        """Remove the blobs and layers that no image has; where some are being added, whoever adds them does it."""
+        self._collector.collect()
 
     def config(self, image: Image) -> documents.ImageConfig:
         """The image's configuration document."""
@@ -92,12 +97,18 @@ class Content:
 
     # Records
 
-    def record(self, manifest: Digest, names: Iterable[str] = (), digests: Iterable[str] = ()) -> Image:
+    def record(
+        self,
+        manifest: Digest,
+        names: Iterable[str] = (),
+        digests: Iterable[str] = (),
+        sizes: Mapping[Digest, int] = MappingProxyType({}),
+    ) -> Image:
         """Record, while ``adding``, the image whose manifest, configuration and layers are in the layout.
 
         *names* are canonical references that become the image's, *digests* those that a registry knows it by. Layers
-        that are not unpacked are. An image that is recorded keeps its manifest and layers. Raises CorruptContent for
-        documents that contradict each other or the content.
+        that are not unpacked are; *sizes*, by diff id, are of those that just were. An image that is recorded keeps its
+        manifest and layers. Raises CorruptContent for documents that contradict each other or the content.
         """
         raw = self.layout.read(manifest)
         document = documents.decode(documents.Manifest, raw)
@@ -113,7 +124,7 @@ class Content:
             tags=tuple(names),
             digests=tuple(digests),
         )
-        return self._record(image, document.layers, config, {})
+        return self._record(image, document.layers, config, sizes)
 
     def _read_config(self, manifest: documents.Manifest) -> documents.ImageConfig:
         if manifest.config.media_type not in documents.CONFIG_TYPES:

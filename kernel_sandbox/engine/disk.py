@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kernel_sandbox.engine import measuring
+from kernel_sandbox.engine import image_listing, measuring
+from kernel_sandbox.engine.image_listing import ListedImage
 from kernel_sandbox.engine.listing import Listed, listed
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.filters import Filters
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ImageUsage(msgspec.Struct, frozen=True):
     """An image, how many bytes of it are other images', too, and how many its own, and how many containers it has."""
 
-    image: Image
+    listed: ListedImage
     shared: int
     unique: int
     containers: int
@@ -43,9 +44,9 @@ class DiskUsage(msgspec.Struct, frozen=True):
 
 
 def usage(engine: Engine) -> DiskUsage:
-    """What takes how much, measured."""
-    images = engine.images.list()
-    layers = measuring.layer_sizes(engine, images)
+    """What takes how much: what containers have written and volumes is measured, of layers it is known."""
+    images = image_listing.listed(engine, Filters())
+    layers = measuring.layer_sizes(engine, engine.images.list())
     containers = listed(engine, Filters(), all_=True, sizes=True)
     volumes = engine.volumes.list()
     sizes = measuring.sizes(engine, [engine.volumes.mountpoint(each) for each in volumes])
@@ -58,13 +59,14 @@ def usage(engine: Engine) -> DiskUsage:
 
 
 def _images(
-    images: Sequence[Image], layers: Mapping[Digest, int], containers: Mapping[str, int]
+    images: Sequence[ListedImage], layers: Mapping[Digest, int], containers: Mapping[str, int]
 ) -> tuple[ImageUsage, ...]:
-    users = Counter(layer.chain_id for image in images for layer in image.layers)
+    users = Counter(layer.chain_id for each in images for layer in each.image.layers)
 
     def size(image: Image, shared: bool) -> int:
         return sum(layers[each.chain_id] for each in image.layers if (users[each.chain_id] > 1) is shared)
 
     return tuple(
-        ImageUsage(image, size(image, True), size(image, False), containers.get(image.id, 0)) for image in images
+        ImageUsage(each, size(each.image, True), size(each.image, False), containers.get(each.image.id, 0))
+        for each in images
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from kernel_sandbox.engine.containers import Containers
 from kernel_sandbox.engine.images import Images
@@ -16,6 +18,9 @@ from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
+if TYPE_CHECKING:
+    from kernel_sandbox.engine.transfers import Transfers
+
 
 class Engine:
     """Docker's verbs on one store: ``engine.images``, ``engine.containers``, ``engine.volumes``. A context manager.
@@ -27,6 +32,7 @@ class Engine:
         self.paths = paths
         self.launcher = launcher
         self.events = state.events
+        self._state = state
         self.images = Images(paths, state, launcher)
         self.containers = Containers(paths, state, launcher, self.images)
         self.volumes = Volumes(paths, state.volumes, launcher)
@@ -53,6 +59,15 @@ class Engine:
     def warm_up(self) -> None:
         """Get ready to start a container soon."""
         self.launcher.warm_up()
+
+    @contextlib.contextmanager
+    def transfers(self) -> Iterator[Transfers]:
+        """``pull`` and ``push``, on connections to registries that end with this."""
+        from kernel_sandbox.engine.registry_access import open_registries
+        from kernel_sandbox.engine.transfers import Transfers
+
+        with open_registries() as registries:
+            yield Transfers(self.paths, self._state, self.images, registries)
 
     def __enter__(self) -> Engine:
         return self

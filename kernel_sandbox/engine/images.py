@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from kernel_sandbox.engine import image_removal, locks, tasks
+from kernel_sandbox.engine import image_names, image_removal, locks, tasks
 from kernel_sandbox.engine.content import Content
 from kernel_sandbox.engine.image_removal import Removed
-from kernel_sandbox.errors import NotFound, UsageError
+from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import changes as instructions
 from kernel_sandbox.spec import derivation, reference
 from kernel_sandbox.spec import image as documents
@@ -28,63 +28,35 @@ class Images(Content):
         return self._state.images.all()
 
     def find(self, name: str) -> Image:
-        """The image that *name* means: a reference, or an id or the start of one. Raises NotFound."""
-        for candidate in (self._by_reference(name), self._by_id(name)):
-            if candidate:
-                return candidate
-        raise NotFound(f"No such image: {_in_full(name)}")
-
-    def _by_reference(self, name: str) -> Image | None:
-        try:
-            parsed = reference.parse(name)
-        except UsageError:
-            return None
-        return self._state.images.by_name(f"{parsed.name}@{parsed.digest}" if parsed.digest else str(parsed))
-
-    def _by_id(self, name: str) -> Image | None:
-        prefix = name.removeprefix("sha256:")
-        if not prefix or not set(prefix) <= set("0123456789abcdef"):
-            return None
-        found = self._state.images.by_id(prefix)
-        if len(found) > 1:
-            raise UsageError(f"{name} is the start of {len(found)} images' ids: write more of it")
-        return found[0] if found else None
-
-    def find_to_run(self, name: str) -> Image:
-        """``find`` for ``run`` and ``create``, in their words."""
-        try:
-            return self.find(name)
-        except NotFound:
-            familiar = reference.parse(name).familiar()
-            raise NotFound(
-                f"Unable to find image '{familiar}' locally: `images` lists what there is, "
-                "bootstrap and import make more"
-            ) from None
+        """The image that *name* means: a reference, or an id or the start of one. Raises NotFound, UsageError."""
+        return image_names.find(self._state.images, name)
 
     def tag(self, source: str, target: str) -> None:
-        """Give the image *source* one more name. Raises UsageError for a name with a digest."""
-        name = taggable(target)
+        """Give the image *source* one more name. Raises UsageError for a name that no image may have."""
+        name = reference.parse_tag(target)
         image = self.find(source)
-        self._state.images.tag(image.id, name)
-        self.tell(image, "tag", self.labels(image), _familiar(name))
+        self._state.images.tag(image.id, str(name))
+        self.tell(image, "tag", self.labels(image), name.familiar())
         self.write_index()
 
     def tell(self, image: Image, action: str, labels: Mapping[str, str], name: str = "") -> None:
         """Record an event; what has happened to no single name bears the image's id."""
         self._state.events.record("image", action, image.id, {**labels, "name": name or str(image.id)})
 
-    def remove(self, name: str, force: bool = False) -> Removed:
-        """``rmi``: take a name away, and the image with its last one. Raises Conflict while it is in use."""
+    def remove(self, name: str, force: bool = False, prune: bool = True) -> Removed:
+        """``rmi``: take a name away, and the image with its last one; see ``image_removal``.
+
+        Raises Conflict while it is in use.
+        """
         with locks.exclusive(os.path.join(self._paths.home, "images.lock")):
             image = self.find(name)
-            by_name = self._by_reference(name)
-            tag = str(reference.parse(name)) if by_name and by_name.id == image.id else None
             labels = self.labels(image)
-            removed = image_removal.remove(self._state, image, name, tag, force)
+            removed = image_removal.remove(self._state, image, name, force, prune)
         for _ in removed.untagged:
             self.tell(image, "untag", labels)
+        for id_ in removed.images:
+            self._state.events.record("image", "delete", id_, {"name": str(id_)})
         if removed.deleted:
-            self.tell(image, "delete", {})
             self._collector.collect()
         self.write_index()
         return removed
@@ -92,16 +64,27 @@ class Images(Content):
     # Images of our own making
 
     def import_(
-        self, source: int, name: str | None, changes: Iterable[str] = (), message: str = "", created_by: str = ""
+        self,
+        source: int,
+        name: str | None,
+        changes: Iterable[str] = (),
+        message: str = "",
+        created_by: str = "",
+        platform: documents.Platform | None = None,
     ) -> Image:
-        """Make an image of one layer from the archive that descriptor *source* yields, compressed or not."""
-        target = taggable(name) if name else None
+        """Make an image of one layer from the archive that descriptor *source* yields, compressed or not.
+
+        It is for this *platform*, else for the machine's. Raises UsageError for one that no container can have.
+        """
+        if platform and platform.os != "linux":
+            raise UsageError("operating system is not supported")
+        target = str(reference.parse_tag(name)) if name else None
         config = instructions.apply(documents.ContainerConfig(), changes)
         origin = Origin(created_by, message or "Imported from -")
         with self.adding():
             answer = self._call("ingest", tasks.InStore, descriptors=(source,))
             layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
-            image = self._derive(None, layer, config, origin, target)
+            image = self._derive(None, layer, config, origin, target, platform=platform)
         self.tell(image, "import", config.labels)
         return image
 
@@ -109,7 +92,7 @@ class Images(Content):
         self, base: Image, container: str, config: documents.ContainerConfig, origin: Origin, name: str | None
     ) -> Image:
         """Make an image of *base* and what the container with this id has changed."""
-        target = taggable(name) if name else None
+        target = str(reference.parse_tag(name)) if name else None
         with self.adding():
             answer = self._call("pack_diff", tasks.PackDiff, container)
             layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
@@ -144,13 +127,14 @@ class Images(Content):
         name: str | None,
         fingerprint: str = "",
         created: int | None = None,
+        platform: documents.Platform | None = None,
     ) -> Image:
         """Write the documents of an image whose newest layer is stored, and record it."""
         created = time.time_ns() if created is None else created
         blob = documents.Descriptor(
             media_type=documents.OCI_LAYER_GZIP, digest=Digest(layer.blob), size=layer.blob_size
         )
-        machine = documents.platform_of_machine(os.uname().machine)
+        machine = platform or documents.platform_of_machine(os.uname().machine)
         below = derivation.Base(self.config(base), self.manifest(base).layers) if base else None
         derived = derivation.derive(below, blob, Digest(layer.diff_id), config, origin, created, machine)
         id_ = self.layout.put(documents.encode(derived.config))
@@ -170,22 +154,6 @@ class Images(Content):
         if name:
             self.tell(recorded, "tag", config.labels, _familiar(name))
         return recorded
-
-
-def taggable(name: str) -> str:
-    """The canonical form of a name that an image may be given. Raises UsageError for one with a digest."""
-    parsed = reference.parse(name)
-    if parsed.digest:
-        raise UsageError(f"cannot give an image the name {name}: a name with a digest is the content's own")
-    return str(parsed)
-
-
-def _in_full(name: str) -> str:
-    """A name as Docker repeats it, with the tag that it stands for."""
-    try:
-        return reference.parse(name).familiar()
-    except UsageError:
-        return name
 
 
 def _familiar(name: str) -> str:

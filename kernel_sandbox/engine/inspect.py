@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from kernel_sandbox.engine import measuring
-from kernel_sandbox.spec import api, reference
+from kernel_sandbox.engine import image_names, measuring
+from kernel_sandbox.spec import api
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.host_config import host_config, mount_points
 from kernel_sandbox.spec.image import ContainerConfig, Empty
@@ -170,20 +170,22 @@ def image_document(engine: Engine, name: str) -> api.ImageDocument:
     """All about an image. Raises NotFound."""
     image = engine.images.find(name)
     config = engine.images.config(image)
-    names = [reference.parse(tag) for tag in image.tags]
     return api.ImageDocument(
         id=image.id,
-        repo_tags=tuple(each.familiar() for each in names),
-        repo_digests=tuple(sorted({f"{each.familiar_name}@{image.manifest}" for each in names})),
+        repo_tags=tuple(name.familiar() for name in image_names.tags(image)),
+        repo_digests=tuple(name.familiar() for name in image_names.digests(image)),
+        parent=image.parent,
         comment=config.history[-1].comment if config.history else "",
-        created=config.created,
+        created=config.created or api.NEVER,
         author=config.author,
         config=_image_config(config.config),
         architecture=config.architecture,
         variant=config.variant or UNSET,
         os=config.os,
+        os_version=config.os_version or UNSET,
         size=image.size,
         virtual_size=image.size,
         graph_driver=api.GraphDriver(data=_layers_of_image(engine, image), name=STORAGE_DRIVER),
         root_fs=api.RootFS(type=config.rootfs.type, layers=config.rootfs.diff_ids),
+        metadata=api.ImageMetadata(last_tag_time=_time(image.tagged)),
     )

@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import hashlib
-import io
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from kernel_sandbox.engine import locks, writable
+from kernel_sandbox.engine import archive_jobs, locks, writable
 from kernel_sandbox.engine.copy_jobs import copy_in, copy_out
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.removal import end_processes, remove_container
@@ -29,6 +27,7 @@ from kernel_sandbox.engine.tasks import (
     CopyOut,
     Diff,
     InStore,
+    Load,
     NewBase,
     NewLayer,
     OneContainer,
@@ -39,16 +38,18 @@ from kernel_sandbox.engine.tasks import (
     Unpack,
     encode,
 )
-from kernel_sandbox.errors import Conflict, CorruptContent, NotFound, SandboxError
+from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.runtime.launcher import Job
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage import diff as differences
 from kernel_sandbox.storage import state, tree
-from kernel_sandbox.storage.compression import gzip_writer, open_compressed
-from kernel_sandbox.storage.layout import BlobWriter, ImageLayout
+from kernel_sandbox.storage.compression import open_compressed
+from kernel_sandbox.storage.layers import LayerWriter, Tee, Verified
+from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
 from kernel_sandbox.storage.staging import Staging, store_errors
 from kernel_sandbox.storage.tar import END
+from kernel_sandbox.storage.threads import WriteBehind, read_ahead
 from kernel_sandbox.storage.unpack import unpack_layer
 
 _CHUNK = 1 << 20
@@ -69,63 +70,22 @@ def _job(type_: type[A], work: Callable[[A, tuple[int, ...]], object]) -> Callab
     return run
 
 
-class _LayerSink(io.RawIOBase):
-    """An archive on its way into a blob: counted, hashed and compressed."""
-
-    def __init__(self, blob: BlobWriter) -> None:
-        self._hash = hashlib.sha256()
-        self._gzip = gzip_writer(blob)
-        self._written = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._written
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._hash.update(data)
-        self._gzip.write(data)
-        self._written += len(data)
-        return len(data)
-
-    def finish(self) -> str:
-        """Complete the compressed stream; returns the archive's digest."""
-        self._gzip.__exit__(None, None, None)
-        return f"sha256:{self._hash.hexdigest()}"
-
-
-class _Tee:
-    """An archive that is stored while it is read."""
-
-    def __init__(self, source: BinaryIO, sink: _LayerSink) -> None:
-        self._source = source
-        self._sink = sink
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        if data:
-            self._sink.write(data)
-        return data
-
-
 @contextlib.contextmanager
-def _new_blob(paths: Paths) -> Iterator[tuple[BlobWriter, _LayerSink]]:
+def _new_layer(paths: Paths) -> Iterator[LayerWriter]:
     with ImageLayout(paths.oci, _staging(paths)).writer() as blob:
-        yield blob, _LayerSink(blob)
+        yield LayerWriter(blob)
 
 
 def _ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
     """Store the archive in the second descriptor, compressed or not, and unpack it as a bottom layer."""
     paths = task.paths
-    with _new_blob(paths) as (blob, sink), _staging(paths).directory() as root, open(descriptors[1], "rb") as raw:
+    with _new_layer(paths) as layer, _staging(paths).directory() as root, open(descriptors[1], "rb", 0) as raw:
         os.chmod(root, 0o755)
-        unpack_layer(_Tee(open_compressed(raw), sink), root, writable.ownership())  # type: ignore[arg-type]
-        diff_id = sink.finish()
-        size = tree.files_size(root)
+        with read_ahead(Tee(open_compressed(raw), layer)) as archive_:
+            size = unpack_layer(archive_, root, writable.ownership())
+        blob, diff_id = layer.commit()
         _settle(root, paths.layer(Digest(diff_id)))
-        stored = blob.commit()
-    return NewLayer(stored.digest, stored.size, diff_id, size)
+    return NewLayer(blob.digest, blob.size, diff_id, size)
 
 
 def _staging(paths: Paths) -> Staging:
@@ -154,29 +114,10 @@ def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
     layout = ImageLayout(paths.oci, Staging(paths.staging))
     with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
         os.chmod(root, 0o755)
-        archive_ = _Hashed(open_compressed(blob))
-        unpack_layer(archive_, root, writable.ownership())  # type: ignore[arg-type]
-        archive_.check(task.diff_id)
-        size = tree.files_size(root)
+        with read_ahead(Verified(open_compressed(blob), task.diff_id)) as archive_:
+            size = unpack_layer(archive_, root, writable.ownership())
         _settle(root, target)
     return size
-
-
-class _Hashed:
-    """An archive that is compared with its digest once it has been read."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        self._hash.update(data)
-        return data
-
-    def check(self, diff_id: str) -> None:
-        if f"sha256:{self._hash.hexdigest()}" != diff_id:
-            raise CorruptContent(f"a layer is damaged: its content is not {diff_id}")
 
 
 @contextlib.contextmanager
@@ -199,16 +140,16 @@ def _written(task: PackDiff | PackRootfs | Diff) -> Iterator[tuple[str, ...]]:
 
 
 def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
-    with _new_blob(task.paths) as (blob, sink), _written(task) as written:
-        size = 0
-        for upper in written:
-            pack_diff(upper, sink, writable.ownership())
-            size = tree.files_size(upper)
-        if not written:
-            sink.write(END)
-        diff_id = sink.finish()
-        stored = blob.commit()
-    return NewLayer(stored.digest, stored.size, diff_id, size)
+    size = 0
+    with _new_layer(task.paths) as layer:
+        with WriteBehind(layer) as out, _written(task) as written:
+            for upper in written:
+                pack_diff(upper, out, writable.ownership())
+                size = tree.files_size(upper)
+            if not written:
+                out.write(END)
+        blob, diff_id = layer.commit()
+    return NewLayer(blob.digest, blob.size, diff_id, size)
 
 
 def _pack_rootfs(task: PackRootfs, descriptors: tuple[int, ...]) -> None:
@@ -230,13 +171,12 @@ def _bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
     from kernel_sandbox.bootstrap.busybox import static_binary
 
     rootfs = plan.plan_busybox(static_binary()) if task.kind == "busybox" else plan.plan_python()
-    with _new_blob(task.paths) as (blob, sink):
-        archive.write(rootfs, sink)  # type: ignore[arg-type]
-        diff_id = sink.finish()
-        stored = blob.commit()
-    unpack = Unpack(task.home, task.run, stored.digest, diff_id, diff_id)
-    layer = NewLayer(stored.digest, stored.size, diff_id, _unpack(unpack, descriptors))
-    return NewBase(layer, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels, archive.epoch() * 10**9)
+    with _new_layer(task.paths) as layer:
+        archive.write(rootfs, layer)  # type: ignore[arg-type]
+        blob, diff_id = layer.commit()
+    unpack = Unpack(task.home, task.run, blob.digest, diff_id, diff_id)
+    unpacked = NewLayer(blob.digest, blob.size, diff_id, _unpack(unpack, descriptors))
+    return NewBase(unpacked, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels, archive.epoch() * 10**9)
 
 
 def _remove_trees(task: Trees, descriptors: tuple[int, ...]) -> None:
@@ -309,6 +249,7 @@ _JOBS = {
     "remove": Job(_job(Removal, _remove), inside_store_namespace=False),
     "mend": Job(_job(OneContainer, _mend), inside_store_namespace=False),
     "ingest": Job(_job(InStore, _ingest)),
+    "load": Job(_job(Load, archive_jobs.load)),
     "unpack": Job(_job(Unpack, _unpack)),
     "pack_diff": Job(_job(PackDiff, _pack_diff)),
     "pack_rootfs": Job(_job(PackRootfs, _pack_rootfs)),

@@ -10,7 +10,7 @@ import msgspec
 from kernel_sandbox.engine import tasks
 from kernel_sandbox.runtime.launcher import call
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.images import UNKNOWN_SIZE, Image
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.engine import Engine
@@ -30,15 +30,17 @@ def sizes(engine: Engine, trees: Sequence[str]) -> tuple[int, ...]:
 def layer_sizes(engine: Engine, images: Iterable[Image]) -> dict[Digest, int]:
     """The bytes of each layer of the images, by its chain id.
 
-    A layer that no container has needed yet is not unpacked: it has what is missing to its image's size.
+    Where an older version has not recorded them, they are measured; a layer that is not unpacked, either, has what is
+    missing to its image's size.
     """
     ordered = sorted(images, key=lambda image: len(image.layers))
-    chain_ids = sorted({layer.chain_id for image in ordered for layer in image.layers})
-    found = sizes(engine, [engine.paths.layer(chain_id) for chain_id in chain_ids])
-    by_layer = dict(zip(chain_ids, found, strict=True))
+    by_layer = {layer.chain_id: layer.size for image in ordered for layer in image.layers}
+    unknown = [chain_id for chain_id, size in by_layer.items() if size == UNKNOWN_SIZE]
+    found = sizes(engine, [engine.paths.layer(chain_id) for chain_id in unknown])
+    by_layer |= zip(unknown, found, strict=True)
     for image in ordered:
         chain = [layer.chain_id for layer in image.layers]
-        missing = [chain_id for chain_id in chain if not by_layer[chain_id]]
+        missing = [chain_id for chain_id in chain if chain_id in unknown and not by_layer[chain_id]]
         if missing:
             by_layer[missing[-1]] = max(0, image.size - sum(by_layer[chain_id] for chain_id in chain))
     return by_layer

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from kernel_sandbox.engine import measuring
 from kernel_sandbox.engine.listing import KnownImages
-from kernel_sandbox.errors import Conflict, NotFound, SandboxError
+from kernel_sandbox.errors import Conflict, NotFound
 from kernel_sandbox.spec.filters import Filters
-from kernel_sandbox.spec.times import parse_time
 from kernel_sandbox.storage.images import Image
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ FILTERS = ("label", "label!", "until")
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What is gone: names or ids, what of images became nameless first, and the bytes that were freed."""
+    """What is gone: ids of containers, or what was done to images in Docker's words; and the bytes that were freed."""
 
     removed: tuple[str, ...] = ()
-    untagged: tuple[str, ...] = ()
     bytes: int = 0
 
 
@@ -35,11 +34,11 @@ def prune_containers(engine: Engine, filters: Filters, zone: int) -> Pruned:
     Raises SandboxError for a filter that does not exist, or that has a wrong value.
     """
     filters.check(*FILTERS)
-    is_old = _age_test(filters, zone)
+    limit = filters.until(time.time_ns(), zone)
     known = KnownImages(engine)
     removed, freed = [], 0
     for container in engine.containers.list(all_=True):
-        if container.is_active or not is_old(container.created) or container.image not in known.images:
+        if container.is_active or container.created >= limit or container.image not in known.images:
             continue
         if not filters.fits_labels(known.labels(container)):
             continue
@@ -55,37 +54,30 @@ def prune_containers(engine: Engine, filters: Filters, zone: int) -> Pruned:
 
 
 def prune_images(engine: Engine, all_: bool, filters: Filters, zone: int) -> Pruned:
-    """Remove images that no container uses: those without a name, or *all_*. Raises SandboxError."""
-    filters.check(*FILTERS)
-    is_old = _age_test(filters, zone)
-    removed: list[str] = []
-    untagged: list[str] = []
-    freed = 0
-    for image in engine.images.list():
-        is_meant = (all_ or not image.tags) and is_old(image.created)
-        if not is_meant or not filters.fits_labels(engine.images.labels(image)):
-            continue
-        sizes = measuring.layer_sizes(engine, (image,))
-        try:
-            for outcome in map(engine.images.remove, _ways_to_name(image)):
-                untagged += outcome.untagged
-                removed += outcome.deleted
-                freed += sum(size for chain_id, size in sizes.items() if chain_id in outcome.deleted)
-        except (Conflict, NotFound):  # a container uses it
-            continue
+    """Remove images that no container uses: those without a name, or *all_*, or as the filter ``dangling`` says.
+
+    Raises SandboxError for a filter that does not exist, or that has a wrong value.
+    """
+    filters.check(*FILTERS, "dangling")
+    limit = filters.until(time.time_ns(), zone)
+    named_too = not {"false", "0"}.isdisjoint((*filters["dangling"], "false" if all_ else "true"))
+    images = engine.images.list()
+    sizes = measuring.layer_sizes(engine, images)
+    used = {container.image for container in engine.containers.list(all_=True)}
+    changes: list[str] = []
+    for image in images:
+        is_meant = (named_too or not image.tags) and image.id not in used and image.created < limit
+        if is_meant and filters.fits_labels(engine.images.labels(image)):
+            changes += _removed(engine, image)
+    freed = sum(size for chain_id, size in sizes.items() if f"deleted: {chain_id}" in changes)
     engine.events.record("image", "prune", "", {"reclaimed": str(freed)})
-    return Pruned(tuple(removed), tuple(untagged), freed)
+    return Pruned(tuple(changes), freed)
 
 
-def _ways_to_name(image: Image) -> tuple[str, ...]:
-    return image.tags or (image.id,)
-
-
-def _age_test(filters: Filters, zone: int) -> Callable[[int], bool]:
-    """Whether something that was made then is old enough. Raises SandboxError."""
-    if not filters["until"]:
-        return lambda created: True
-    if len(filters["until"]) > 1:
-        raise SandboxError("more than one until filter specified")
-    limit = parse_time(filters["until"][0], time.time_ns(), zone)
-    return lambda created: created < limit
+def _removed(engine: Engine, image: Image) -> Iterator[str]:
+    """Take all names away, and the image with the last; one that is needed by now keeps what it has."""
+    for name in (*image.tags, *image.digests) or (image.id,):
+        with suppress(Conflict, NotFound):
+            removed = engine.images.remove(name)
+            yield from (f"untagged: {each}" for each in removed.untagged)
+            yield from (f"deleted: {each}" for each in removed.deleted)

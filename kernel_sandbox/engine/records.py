@@ -15,8 +15,8 @@ from kernel_sandbox.errors import Conflict, NotFound, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import bundle, checks, health, options, sharing
 from kernel_sandbox.spec import changes as instructions
-from kernel_sandbox.spec.image import ContainerConfig, Empty
-from kernel_sandbox.spec.kernel_flags import matches_platform
+from kernel_sandbox.spec import platform as platforms
+from kernel_sandbox.spec.image import ContainerConfig, Empty, platform_of_machine
 from kernel_sandbox.spec.options import ContainerOptions, Limits
 from kernel_sandbox.spec.volumes import Donor, parse_volumes_from, resolved
 from kernel_sandbox.storage.images import Image
@@ -40,15 +40,9 @@ class ContainerRecords:
         """Record a container that can be started. Raises NotFound, Conflict, UsageError."""
         _check(wanted)
         writable.check(wanted)
-        image = self._images.find_to_run(wanted.image)
+        image = self.image_to_run(wanted)
         self._images.unpack(image)
-        document = self._images.config(image)
-        if not matches_platform(wanted.platform, document.os, document.architecture):
-            raise NotFound(
-                f"image with reference {wanted.image} was found but does not match the specified platform: "
-                f"wanted {wanted.platform}, actual: {document.os}/{document.architecture}"
-            )
-        config = document.config
+        config = self._images.config(image).config
         bundle.command(wanted, config)
         complete = self._with_sharing(self._with_volumes(wanted, config))
         id_ = os.urandom(32).hex()
@@ -61,6 +55,18 @@ class ContainerRecords:
             for volume in complete.volumes:
                 self._paths.volume(volume.name).ensure()
         return container
+
+    def image_to_run(self, wanted: ContainerOptions) -> Image:
+        """The image that a container is to be made from. Raises NotFound: it is missing, or for another platform."""
+        image = self._images.find(wanted.image)
+        actual = self._images.config(image).platform
+        machine = platform_of_machine(os.uname().machine)
+        if wanted.platform and not platforms.matches(platforms.parse(wanted.platform, machine), actual):
+            raise NotFound(
+                f"image with reference {wanted.image} was found but does not match the specified platform: "
+                f"wanted {wanted.platform}, actual: {actual}"
+            )
+        return image
 
     def _with_volumes(self, wanted: ContainerOptions, config: ContainerConfig) -> ContainerOptions:
         """The options with other containers' volumes, the image's own, and a name for each."""

@@ -53,6 +53,19 @@ class Unpack(InStore, frozen=True):
     chain_id: str
 
 
+class Load(InStore, frozen=True):
+    """Store the images of an archive or a directory; of each that suit this *platform*, empty for the machine's."""
+
+    platform: str
+
+
+class FoundImage(msgspec.Struct, frozen=True):
+    """An image that has been stored, by its manifest, and what it is called where it was found."""
+
+    manifest: str
+    names: tuple[str, ...]
+
+
 class PackDiff(InStore, frozen=True):
     """Store what the container has changed as a layer."""
 

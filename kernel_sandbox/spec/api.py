@@ -317,6 +317,7 @@ class ImageDocument(Shape, frozen=True, kw_only=True):
     architecture: str
     variant: str | UnsetType = UNSET
     os: str
+    os_version: str | UnsetType = UNSET
     size: int
     virtual_size: int
     graph_driver: GraphDriver

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from kernel_sandbox.errors import SandboxError, UsageError
+from kernel_sandbox.spec.times import parse_time
+
+_LAST_MOMENT = 2**63 - 1
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -27,6 +30,10 @@ class Filters(msgspec.Struct, frozen=True):
             if name:
                 given[name] = (*given.get(name, ()), value)
         return cls(given)
+
+    def also(self, name: str, value: str) -> Filters:
+        """These and one more value."""
+        return Filters({**self.given, name: (*self[name], value)})
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         return self.given.get(name, ())
@@ -52,6 +59,15 @@ class Filters(msgspec.Struct, frozen=True):
         return all(_has(labels, label) for label in self["label"]) and not any(
             _has(labels, label) for label in self["label!"]
         )
+
+    def until(self, now: int, zone: int) -> int:
+        """The moment before which things were made that are meant, in nanoseconds since the epoch; else the last one.
+
+        *zone* is for a time without one, in seconds east of UTC. Raises SandboxError.
+        """
+        if len(self["until"]) > 1:
+            raise SandboxError("more than one until filter specified")
+        return parse_time(self["until"][0], now, zone) if self["until"] else _LAST_MOMENT
 
     def flag(self, name: str) -> bool | None:
         """The value of a filter that is true or false; None without it. Raises SandboxError."""

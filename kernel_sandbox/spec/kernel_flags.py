@@ -1,4 +1,4 @@
-"""The text of flags about the kernel → values: processors, ulimits, devices, sysctls, platforms.
+"""The text of flags about the kernel → values: processors, ulimits, devices, sysctls.
 
 Each function reads one value in Docker's grammar and raises UsageError in Docker's words. What a machine has is checked
 elsewhere.
@@ -27,13 +27,6 @@ _IPC_SYSCTLS = frozenset(
 )  # fmt: skip
 _SYSCTL = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _MAX_NANO_CPUS = 2**63 - 1
-_ARCHITECTURES = {
-    "x86_64": "amd64", "x86-64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "i386": "386",
-    "386": "386", "armhf": "arm", "arm": "arm", "armel": "arm", "ppc64le": "ppc64le", "s390x": "s390x",
-    "riscv64": "riscv64", "loong64": "loong64", "mips64le": "mips64le", "mips64": "mips64", "ppc64": "ppc64",
-}  # fmt: skip
-_SYSTEMS = {"linux": "linux", "macos": "darwin", "darwin": "darwin", "windows": "windows", "freebsd": "freebsd"}
-_PLATFORM_PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def parse_cpus(text: str) -> int:
@@ -107,27 +100,3 @@ def parse_sysctl(text: str) -> tuple[str, str]:
 def namespace_of(sysctl: str) -> str:
     """The type of the namespace that a setting belongs to."""
     return "network" if sysctl.startswith("net.") else "ipc"
-
-
-def parse_platform(text: str) -> str:
-    """``--platform``'s value as ``os[/architecture[/variant]]`` in OCI's names; an architecture alone is Linux's."""
-    complaint = f'error parsing specified platform: "{text}": '
-    parts = text.lower().split("/")
-    if len(parts) > 3:
-        raise UsageError(f"{complaint}cannot parse platform specifier: invalid argument")
-    if not all(map(_PLATFORM_PART.fullmatch, parts)):
-        raise UsageError(f"{complaint}invalid component: invalid argument")
-    first, *rest = parts
-    if rest:
-        return "/".join((_SYSTEMS.get(first, first), _ARCHITECTURES.get(rest[0], rest[0]), *rest[1:]))
-    if first in _SYSTEMS:
-        return _SYSTEMS[first]
-    if first in _ARCHITECTURES:
-        return f"linux/{_ARCHITECTURES[first]}"
-    raise UsageError(f"{complaint}unknown operating system or architecture: invalid argument")
-
-
-def matches_platform(wanted: str, system: str, architecture: str) -> bool:
-    """Whether an image for this *system* and *architecture* is of the platform that was asked for, "" being any."""
-    parts = wanted.split("/") if wanted else []
-    return all(part == own for part, own in zip(parts, (system, architecture), strict=False))

@@ -10,12 +10,15 @@ Here: the grammar of distribution/reference, and Docker's normalisation of what 
     tag        := [A-Za-z0-9_] [A-Za-z0-9_.-]{0,127}
 """
 
+from __future__ import annotations
+
 import re
 
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent, UsageError
-from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.spec import patterns
+from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -36,7 +39,7 @@ _REMAINDER = re.compile(
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A normalised reference; it has a tag, a digest, or both.
+    """A normalised reference: a repository, and which of its images by a tag, a digest, or both.
 
     ``str()`` is the full canonical form, which parses to the same value.
     """
@@ -70,13 +73,24 @@ class Reference(msgspec.Struct, frozen=True):
         """The reference as people type it: ``busybox:latest``."""
         return self.familiar_name + self._suffix
 
+    def by_digest(self, digest: Digest) -> Reference:
+        """What has this digest in the same repository."""
+        return Reference(self.domain, self.path, digest=digest)
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the reference or its repository, as people type them, fit a pattern of ``spec.patterns``.
+
+        Raises SandboxError for a pattern that is none.
+        """
+        return patterns.matches(pattern, self.familiar()) or patterns.matches(pattern, self.familiar_name)
+
     @property
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
-def parse(text: str) -> Reference:
-    """The reference that ``text`` means to Docker; without tag and digest, the tag is ``latest``.
+def parse(text: str, tag: str | None = DEFAULT_TAG) -> Reference:
+    """The reference that ``text`` means to Docker; one without tag and digest gets *tag*.
 
     Raises UsageError, in Docker's words.
     """
@@ -92,13 +106,31 @@ def parse(text: str) -> Reference:
     if len(match["path"]) > _MAX_PATH:
         raise UsageError(f"repository name must not be more than {_MAX_PATH} characters")
     digest = _parse_digest(match["digest"]) if match["digest"] else None
-    return Reference(domain, match["path"], match["tag"] or (None if digest else DEFAULT_TAG), digest)
+    return Reference(domain, match["path"], match["tag"] or (None if digest else tag), digest)
+
+
+def parse_any(text: str) -> Reference | Digest:
+    """What ``text`` means where an image's full id may stand, too: that, or the reference. Raises UsageError."""
+    try:
+        return Digest(f"sha256:{text}" if _IDENTIFIER.fullmatch(text) else text)
+    except CorruptContent:
+        return parse(text)
+
+
+def parse_tag(text: str) -> Reference:
+    """The reference with a tag that an image may be given. Raises UsageError for one that tells of content."""
+    parsed = parse(text)
+    if parsed.digest:
+        raise UsageError("refusing to create a tag with a digest reference")
+    if parsed.familiar_name in HEX_LENGTH:
+        raise UsageError("refusing to create an ambiguous tag using digest algorithm as name")
+    return parsed
 
 
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     domain, remainder = DEFAULT_DOMAIN, text
-    if slash and _names_a_domain(first):
+    if slash and names_a_domain(first):
         domain, remainder = first, rest
     if domain == _LEGACY_DEFAULT_DOMAIN:
         domain = DEFAULT_DOMAIN
@@ -107,7 +139,7 @@ def _split_domain(text: str) -> tuple[str, str]:
     return domain, remainder
 
 
-def _names_a_domain(first: str) -> bool:
+def names_a_domain(first: str) -> bool:
     return first == "localhost" or "." in first or ":" in first or first != first.lower()
 
 
@@ -115,4 +147,4 @@ def _parse_digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except CorruptContent as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error).partition(":")[0]) from None

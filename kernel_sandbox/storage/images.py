@@ -131,6 +131,10 @@ class ImageRecords:
         """The images whose id's hexadecimal part starts so."""
         return self._images("SELECT * FROM images WHERE substr(id, 8, ?) = ?", len(prefix), prefix)
 
+    def children(self, image: Digest) -> tuple[Digest, ...]:
+        """The ids of the images that were committed from an image."""
+        return tuple(Digest(row["id"]) for row in self._database.rows("SELECT id FROM images WHERE parent = ?", image))
+
     def _images(self, query: str, *parameters: object) -> tuple[Image, ...]:
         rows = self._database.rows(query, *parameters)
         if len(rows) == 1:

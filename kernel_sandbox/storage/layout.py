@@ -64,6 +64,15 @@ class ImageLayout:
         """Whether the blob is here; its content is verified when it is read."""
         return os.path.isfile(self.blob_path(digest))
 
+    def size(self, digest: Digest) -> int:
+        """The blob's bytes. Raises NotFound."""
+        path = self.blob_path(digest)
+        with store_errors(path):
+            try:
+                return os.stat(path).st_size
+            except FileNotFoundError:
+                raise _no_blob(digest) from None
+
     def digests(self) -> tuple[Digest, ...]:
         """Every blob, sorted."""
         with store_errors(self.path):
@@ -151,7 +160,7 @@ class ImageLayout:
             try:
                 return _open_regular(path)
             except FileNotFoundError:
-                raise NotFound(f"no such blob: {digest}") from None
+                raise _no_blob(digest) from None
 
     def _list(self, algorithm: str) -> Iterator[Digest]:
         try:
@@ -232,8 +241,17 @@ class _VerifiedReader(io.RawIOBase):
         super().close()
 
 
+def blob_name(digest: Digest) -> str:
+    """The path of a blob in every image layout."""
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
 def _blob_path(layout: str, digest: Digest) -> str:
-    return os.path.join(layout, "blobs", digest.algorithm, digest.hex)
+    return os.path.join(layout, blob_name(digest))
+
+
+def _no_blob(digest: Digest) -> NotFound:
+    return NotFound(f"no such blob: {digest}")
 
 
 def _index(manifests: Sequence[Descriptor]) -> Index:

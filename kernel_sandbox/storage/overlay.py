@@ -20,7 +20,9 @@ OVERLAY_XATTRS = (b"user.overlay.", b"trusted.overlay.")
 
 NODE_XATTR = "user.kernel_sandbox.node"  # of an empty file: the device it stands for
 CAPABILITY_XATTR = "user.kernel_sandbox.capability"  # the value of security.capability
-REMEMBERED_XATTRS = frozenset(name.encode() for name in (NODE_XATTR, CAPABILITY_XATTR, ownership.XATTR))
+REMEMBERED_XATTRS = frozenset(
+    name.encode() for name in (NODE_XATTR, CAPABILITY_XATTR, ownership.XATTR, ownership.INSIDE_XATTR)
+)
 
 MAX_MAJOR, MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _NODES = {b"c": Kind.CHARACTER, b"b": Kind.BLOCK}

@@ -4,6 +4,10 @@ Follows image-spec layer.md, the reverse of ``unpack``: whiteouts become ``.wh.N
 ``.wh..wh..opq``, and what ``unpack`` remembered in attributes is written as what it stands for. Names are sorted,
 so that the same tree gives the same bytes. A plain archive has no whiteouts: every name is one.
 
+Small holes of files are written as zeros, which ``unpack`` makes holes again. image-spec advises against entries for
+sparse files, and what has them Docker loads but does not save again. So only what no one would want written out,
+beyond ``_ZEROS`` in an archive, becomes one.
+
 A running container may change the tree meanwhile: symbolic links are never followed, a file that vanishes is left
 out, and one that changes its size is cut or filled to the size its header says. What does not belong here:
 compression, digests, mounts.
@@ -14,11 +18,12 @@ import errno
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.storage import ownership as owners
 from kernel_sandbox.storage import sparse
 from kernel_sandbox.storage.overlay import (
@@ -33,7 +38,7 @@ from kernel_sandbox.storage.overlay import (
     is_whiteout,
 )
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header, shown
 from kernel_sandbox.storage.tree import opened, opened_beneath, unless_gone
 
 Path = str | os.PathLike[str]
@@ -48,6 +53,8 @@ _KINDS = {
     stat.S_IFBLK: Kind.BLOCK,
 }
 _LOCAL_XATTRS = frozenset((b"security.selinux", b"security.ima", b"security.evm"))  # mean something on this host only
+_ZEROS = 64 << 20
+_PATH_MAX = 4096  # with the final NUL
 _CAPABILITY = b"security.capability"
 _CAPABILITY_V2, _CAPABILITY_V3 = 0x02000000, 0x03000000
 
@@ -78,12 +85,13 @@ def pack_tree(top: int, name: bytes, out: Sink, ownership: Ownership, keeps_hole
     ``name`` may be ``.`` or ``/`` for a directory. Where it ``keeps_holes``, holes of files stay holes, in GNU tar's
     way. A socket and, inside a directory, what vanishes meanwhile are left out. Errors of writing are those of ``out``.
     """
+    zeros = 0 if keeps_holes else sys.maxsize
     if not stat.S_ISDIR(os.fstat(top).st_mode):
-        _Packer((), out, ownership, frozenset(), _Form.PLAIN, keeps_holes=keeps_holes).run_single(top, name)
+        _Packer((), out, ownership, frozenset(), _Form.PLAIN, zeros=zeros).run_single(top, name)
         return
     root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=top)
     try:
-        _Packer((root,), out, ownership, frozenset(), _Form.PLAIN, name.rstrip(b"/") + b"/", keeps_holes).run()
+        _Packer((root,), out, ownership, frozenset(), _Form.PLAIN, name.rstrip(b"/") + b"/", zeros).run()
     finally:
         os.close(root)
 
@@ -115,7 +123,7 @@ class _Packer:
         exclude: frozenset[bytes],
         form: _Form,
         prefix: bytes = b"",
-        keeps_holes: bool = False,
+        zeros: int = _ZEROS,
     ) -> None:
         self._roots = roots
         self._out = out
@@ -123,7 +131,8 @@ class _Packer:
         self._exclude = exclude
         self._form = form
         self._prefix = prefix
-        self._keeps_holes = keeps_holes
+        self._zeros = zeros  # how many bytes of holes may still be written as zeros
+        self._inside: dict[int, owners.InsideOwners] = {}  # by descriptor, of the directory that is being written
         self._linked: dict[tuple[int, int, int], bytes] = {}  # layer, device, inode: the name first written
 
     def run(self) -> None:
@@ -169,8 +178,10 @@ class _Packer:
 
     def _files(self, path: bytes, parts: dict[int, int]) -> list[_Directory]:
         directories = []
+        self._inside.clear()
         for name, found in sorted(_listing(parts).items()):
             full = path + b"/" + name if path else name
+            self._check_path(full)
             layer, kind = found[0]
             if full in self._exclude or self._is_reserved(name):
                 continue
@@ -185,6 +196,13 @@ class _Packer:
                 elif not stat.S_ISSOCK(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                     self._file(layer, parts[layer], name, self._prefix + full, status)
         return directories
+
+    def _check_path(self, path: bytes) -> None:
+        if len(path) >= _PATH_MAX and self._form is not _Form.PLAIN:
+            raise SandboxError(
+                f"cannot archive {shown(path)}: its path has {len(path)} bytes, and with {_PATH_MAX} or more "
+                "no one can unpack it"
+            )
 
     def _is_reserved(self, name: bytes) -> bool:
         """Whether image-spec keeps the name for itself."""
@@ -205,13 +223,27 @@ class _Packer:
         else:
             link = _link_target(parent, name) if stat.S_ISLNK(status.st_mode) else b""
             xattrs = _xattrs(b"/proc/self/fd/%d/%s" % (parent, name))
-            self._out.write(header(self._entry(full, status, xattrs, link)))
+            self._out.write(header(self._owned(self._entry(full, status, xattrs, link), parent, name)))
         if status.st_nlink > 1:
             self._linked[identity] = full
+
+    def _owned(self, entry: Entry, parent: int, name: bytes) -> Entry:
+        """A link or fifo with its owner, where its directory is what remembers it."""
+        if not self._single:
+            return entry
+        if parent not in self._inside:
+            value = b""
+            with suppress(OSError):
+                value = os.getxattr(parent, owners.INSIDE_XATTR)
+            self._inside[parent] = owners.InsideOwners.decoded(value)
+        uid, gid = self._inside[parent].of(name)
+        return replace(entry, uid=uid, gid=gid)
 
     def _hardlink(self, parent: int, name: bytes, full: bytes, status: os.stat_result, first: bytes) -> Entry:
         """One more name for a file. It repeats what the file is like: readers set that again after linking."""
         entry = self._entry(full, status, _xattrs(b"/proc/self/fd/%d/%s" % (parent, name)))
+        if not stat.S_ISREG(status.st_mode):
+            entry = self._owned(entry, parent, name)
         return replace(entry, kind=Kind.HARDLINK, size=0, link=first, major=0, minor=0)
 
     def _regular(self, parent: int, name: bytes, full: bytes) -> None:
@@ -220,8 +252,8 @@ class _Packer:
 
     def _content(self, fd: int, status: os.stat_result, full: bytes) -> None:
         entry = self._entry(full, status, _xattrs(fd))
-        if entry.kind is Kind.FILE and self._keeps_holes and status.st_blocks * 512 < entry.size:
-            segments = sparse.segments(fd, entry.size)
+        segments = self._segments(fd, entry, status)
+        if segments is not None:
             self._out.write(sparse.header(entry, segments))
             for offset, length in segments:
                 os.lseek(fd, offset, os.SEEK_SET)
@@ -236,6 +268,17 @@ class _Packer:
         self._out.write(header(entry))
         self._copy(fd, entry.size)
         self._out.write(bytes(-entry.size % BLOCK))
+
+    def _segments(self, fd: int, entry: Entry, status: os.stat_result) -> tuple[tuple[int, int], ...] | None:
+        """The pieces of a file whose holes are to stay holes; None for one that is written whole."""
+        holes = entry.size - status.st_blocks * 512
+        if entry.kind is not Kind.FILE or holes <= 0:
+            return None
+        if holes <= self._zeros:
+            self._zeros -= holes
+            return None
+        segments = sparse.segments(fd, entry.size)
+        return segments if sum(length for _, length in segments) < entry.size else None
 
     def _copy(self, fd: int, left: int) -> None:
         """The next bytes of a file, filled up with zeros where it has become shorter."""

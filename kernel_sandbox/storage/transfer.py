@@ -83,7 +83,7 @@ class _Extraction(Unpacker):
     def __init__(
         self, destination: Destination, reader: TarReader, first: Entry, owners: Owners, ownership: Ownership
     ) -> None:
-        super().__init__(destination.root, reader, ownership, _NO_LIMITS)
+        super().__init__(destination.root, reader, ownership, _NO_LIMITS, keeps_times=False)
         self._destination = destination
         self._owners = owners
         self._base = _parts(os.fsencode(destination.directory))
@@ -134,7 +134,7 @@ class _Extraction(Unpacker):
 
     def finish(self) -> None:
         """Give the directories their modes and times, the deepest first: a mode may close what is below."""
-        self._forget()
+        self._leave()
         for parts, entry in reversed(self._settled):
             with suppress(FileNotFoundError, NotADirectoryError), self._explained(entry):
                 fd = self._resolve(parts, _DIRECTORY)

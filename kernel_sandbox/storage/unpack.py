@@ -9,16 +9,18 @@ digest.
 
 What cannot be made here is remembered, so that ``pack`` writes it again: the owner (``ownership``), a device node
 that the kernel refuses (an empty file with the attribute ``NODE_XATTR``), file capabilities (``CAPABILITY_XATTR``).
-With a single id the owner of symbolic links and fifos is lost, as they take no such attribute.
+
+Nothing is kept in memory from one entry to the next, however many there are: a directory gets its time with its
+entry, and again whenever something has been made in it.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from kernel_sandbox.errors import CorruptContent, HostError, StoreError
 from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -39,7 +41,9 @@ from kernel_sandbox.storage.overlay import (
 )
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.tar import CHUNK, SECOND, Entry, Kind, TarReader, shown
-from kernel_sandbox.storage.tree import opened, remove_at
+from kernel_sandbox.storage.tree import opened
+
+T = TypeVar("T")
 
 _CAPABILITY = "security.capability"
 _NO_ID = 0xFFFFFFFF
@@ -49,6 +53,9 @@ _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LARGE = (*_FULL, errno.E2BIG, errno.ERANGE)
+_LARGE = 16 << 20  # bytes for which room is looked for before they are written
+_ZEROS = bytes(CHUNK)
 _UNSUPPORTED = (errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -57,7 +64,7 @@ class Limits:
     """What one layer may hold at most: entries, bytes of all files together, and for each entry bytes of its
     path (with the final NUL, as PATH_MAX counts) and bytes of all its extended attributes."""
 
-    entries: int = 1_000_000
+    entries: int = 500_000
     bytes: int = 64 << 30
     path: int = 4096
     xattrs: int = 1 << 16
@@ -65,11 +72,13 @@ class Limits:
 
 def unpack_layer(
     tar: BinaryIO, root: str | os.PathLike[str], ownership: Ownership, limits: Limits | None = None
-) -> None:
-    """Extract the uncompressed layer archive ``tar``, read to its end, into the existing directory ``root``.
+) -> int:
+    """Extract the uncompressed layer archive ``tar``, read to its end, into the existing directory ``root``; returns
+    the bytes of its files and symbolic links, as ``tree.files_size`` counts them.
 
-    Runs with uid 0, real or of a user namespace. A name given twice means its last entry, as in Docker. What is
-    made before an error stays: the caller unpacks into a directory it throws away then.
+    Runs with uid 0, real or of a user namespace. A file that is there already is not replaced: Docker refuses two
+    entries of one name, too. What is made before an error stays: the caller unpacks into a directory it throws away
+    then.
 
     Raises ``CorruptContent`` naming the entry that breaks a rule or a limit, ``StoreError`` when the disk is
     full or not writable, ``HostError`` when the user namespace or the file system cannot hold what the archive
@@ -83,11 +92,11 @@ def unpack_layer(
             for entry in reader:
                 with _explained(entry):
                     unpacker.add(entry)
-            unpacker.finish()
         finally:
             unpacker.close()
     while tar.read(CHUNK):
         pass
+    return unpacker.size
 
 
 @contextmanager
@@ -98,6 +107,8 @@ def _explained(entry: Entry) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StoreError(f"no space left to unpack {shown(entry.name)}: free some, or move the store") from error
+        if error.errno == errno.EEXIST:
+            raise CorruptContent(f"the archive has more than one entry of the name {shown(entry.name)}") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StoreError(f"cannot unpack {shown(entry.name)} into the store: {error.strerror}") from error
         if error.errno == errno.EOPNOTSUPP:
@@ -118,24 +129,38 @@ def _parts(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
 
 
 class Unpacker:
-    """Makes one entry after another beneath the directory descriptor ``root``."""
+    """Makes one entry after another beneath the directory descriptor ``root``.
 
-    def __init__(self, root: int, reader: TarReader, ownership: Ownership, limits: Limits) -> None:
+    Where it ``keeps_times``, a directory's time changes by its own entry alone, not by what is made in it.
+    """
+
+    def __init__(
+        self, root: int, reader: TarReader, ownership: Ownership, limits: Limits, keeps_times: bool = True
+    ) -> None:
         self._root = root
         self._reader = reader
         self._single = ownership is Ownership.SINGLE
         self._limits = limits
         self._entries = 0
-        self._bytes = 0
-        self._times: dict[tuple[bytes, ...], int] = {}  # of directories: making files in them changes theirs
+        self.size = 0
+        self._keeps_times = keeps_times
         self._parent = -1  # descriptor of the last parent, as entries come directory by directory
         self._parent_path: bytes | None = None
+        self._parent_time = 0
+        self._node_owners = owners.InsideOwners()  # of links and fifos made in the last parent
 
     def close(self) -> None:
-        self._forget()
+        self._leave()
 
-    def _forget(self) -> None:
-        if self._parent_path is not None:
+    def _leave(self) -> None:
+        """Let go of the last parent, with what is to be said of it now that it is complete."""
+        if self._parent_path is None:
+            return
+        try:
+            self._remember_node_owners()
+            if self._keeps_times:
+                os.utime(".", ns=(self._parent_time, self._parent_time), dir_fd=self._parent)
+        finally:
             os.close(self._parent)
             self._parent_path = None
 
@@ -153,7 +178,6 @@ class Unpacker:
             self._add_file(parent, name, entry)
         elif entry.kind is Kind.DIRECTORY:
             self._add_directory(parent, name, entry)
-            self._times[parts] = entry.mtime
         elif entry.kind is Kind.HARDLINK:
             self._add_hardlink(parent, name, entry)
         elif entry.kind is Kind.SYMLINK:
@@ -161,23 +185,12 @@ class Unpacker:
         else:
             self._add_node(parent, name, entry)
 
-    def finish(self) -> None:
-        """Give the directories their times, deepest first or not: setting one changes no other."""
-        self._forget()
-        for parts, mtime in self._times.items():
-            with suppress(FileNotFoundError, NotADirectoryError):  # a later entry has replaced it
-                fd = self._resolve(parts, _DIRECTORY)
-                try:
-                    os.utime(fd, ns=(mtime, mtime))
-                finally:
-                    os.close(fd)
-
     def _count(self, entry: Entry) -> None:
         self._entries += 1
-        self._bytes += entry.size
+        self.size += entry.size + (len(entry.link) if entry.kind is Kind.SYMLINK else 0)
         if self._entries > self._limits.entries:
             raise CorruptContent(f"the archive has more than {self._limits.entries} entries")
-        if self._bytes > self._limits.bytes:
+        if self.size > self._limits.bytes:
             raise CorruptContent(f"the archive unpacks to more than {self._limits.bytes} bytes at {shown(entry.name)}")
         if entry.uid >= _NO_ID or entry.gid >= _NO_ID or abs(entry.mtime) > _MAX_TIME:
             raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible owner or time")
@@ -187,14 +200,22 @@ class Unpacker:
             if not name or b"\0" in name or name.startswith(OVERLAY_XATTRS):
                 raise CorruptContent(f"archive entry {shown(entry.name)} sets the attribute {shown(name)}")
 
+    def _make_room(self, size: int) -> None:
+        """Whether the file system has so many bytes: what cannot be kept is not begun."""
+        if size > _LARGE:
+            disk = os.fstatvfs(self._root)
+            if size > disk.f_bavail * disk.f_frsize:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     # Parents
 
     def _open_parent(self, parts: tuple[bytes, ...]) -> int:
         path = b"/".join(parts)
         if path != self._parent_path:
-            self._forget()
+            self._leave()
             self._parent = self._reach(parts)
             self._parent_path = path
+            self._parent_time = os.stat(self._parent).st_mtime_ns
         return self._parent
 
     def _reach(self, parts: tuple[bytes, ...]) -> int:
@@ -202,28 +223,37 @@ class Unpacker:
         with suppress(FileNotFoundError, NotADirectoryError):
             return self._resolve(parts)
         fd = os.dup(self._root)
-        for depth, part in enumerate(parts, 1):
-            try:
-                deeper = self._resolve(parts[:depth])
-            except (FileNotFoundError, NotADirectoryError):
+        try:
+            for depth, part in enumerate(parts, 1):
                 try:
-                    os.close(self._make_directory(fd, part, replace=False)[0])
                     deeper = self._resolve(parts[:depth])
-                except OSError:
-                    os.close(fd)
-                    raise
+                except (FileNotFoundError, NotADirectoryError):
+                    self._make_implied(fd, part)
+                    deeper = self._resolve(parts[:depth])
+                os.close(fd)
+                fd = deeper
+        except BaseException:
             os.close(fd)
-            fd = deeper
+            raise
         return fd
 
-    def _resolve(self, parts: tuple[bytes, ...], flags: int = _PARENT) -> int:
-        return openat2(self._root, b"/".join(parts) or b".", flags, resolve=_RESOLVE)
+    def _make_implied(self, parent: int, name: bytes) -> None:
+        time = os.stat(parent).st_mtime_ns
+        os.close(self._make_directory(parent, name)[0])
+        if self._keeps_times:
+            os.utime(".", ns=(time, time), dir_fd=parent)
 
-    def _make_directory(self, parent: int, name: bytes, replace: bool) -> tuple[int, bool]:
+    def _resolve(self, parts: tuple[bytes, ...], flags: int = _PARENT) -> int:
+        return openat2(self._root, b"/".join(parts) or b".", flags, resolve=self._resolution())
+
+    def _resolution(self) -> int:
+        """How a path is resolved, as openat2(2) has it."""
+        return _RESOLVE
+
+    def _make_directory(self, parent: int, name: bytes) -> tuple[int, bool]:
         """Return a descriptor of the directory ``name``, and whether it is new.
 
         A directory that takes the place of a whiteout hides the layers below as the whiteout did: it is opaque.
-        Another file in its place is removed if ``replace``, and else raises ``FileExistsError``.
         """
         opaque = False
         try:
@@ -232,9 +262,9 @@ class Unpacker:
             status = os.lstat(name, dir_fd=parent)
             if stat.S_ISDIR(status.st_mode):
                 return os.open(name, _DIRECTORY, dir_fd=parent), False
-            opaque = is_whiteout(status)
-            if not (opaque or replace):
+            if not is_whiteout(status):
                 raise
+            opaque = True
             os.unlink(name, dir_fd=parent)
             os.mkdir(name, 0o755, dir_fd=parent)
         fd = os.open(name, _DIRECTORY, dir_fd=parent)
@@ -252,12 +282,13 @@ class Unpacker:
     def _add_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:
             raise CorruptContent(f"archive entry {shown(entry.name)} replaces the root by something else")
+        self._leave()
         fd = os.open(".", _DIRECTORY, dir_fd=self._root)
         try:
             self._set_metadata(fd, entry, fresh=False)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
-        self._times[()] = entry.mtime
 
     def _add_whiteout(self, parent: int, name: bytes) -> None:
         if name == OPAQUE:
@@ -280,16 +311,17 @@ class Unpacker:
     def _hide_below(self, parent: int, name: bytes) -> None:
         """A whiteout hides the layers below only: what this layer has already made by that name stays."""
         if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            fd, _ = self._make_directory(parent, name, replace=False)
+            fd, _ = self._make_directory(parent, name)
             try:
                 os.setxattr(fd, OPAQUE_XATTR, b"y")
             finally:
                 os.close(fd)
 
     def _add_directory(self, parent: int, name: bytes, entry: Entry) -> None:
-        fd, fresh = self._make_directory(parent, name, replace=True)
+        fd, fresh = self._make_directory(parent, name)
         try:
             self._set_metadata(fd, entry, fresh)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
 
@@ -297,7 +329,7 @@ class Unpacker:
         fd = self._create(parent, name)
         try:
             if entry.segments is None:
-                self._copy(fd, entry.size)
+                self._copy_whole(fd, entry.size)
             else:
                 self._copy_sparse(fd, entry)
             self._set_metadata(fd, entry)
@@ -305,19 +337,32 @@ class Unpacker:
         finally:
             os.close(fd)
 
+    def _copy_whole(self, fd: int, size: int) -> None:
+        self._make_room(size)
+        if size >= CHUNK:
+            os.ftruncate(fd, size)
+        self._copy(fd, size)
+
+    def _copy_sparse(self, fd: int, entry: Entry) -> None:
+        segments = entry.segments or ()
+        self._make_room(sum(length for _, length in segments))
+        os.ftruncate(fd, entry.size)
+        for offset, length in segments:
+            os.lseek(fd, offset, os.SEEK_SET)
+            self._copy(fd, length)
+
     def _copy(self, fd: int, size: int) -> None:
+        """Write the next bytes of the content. A long run of zeros is left a hole: it may have been one, and takes
+        no disk."""
         while size:
             data = self._reader.read(min(size, CHUNK))
             size -= len(data)
+            if data == _ZEROS:
+                os.lseek(fd, CHUNK, os.SEEK_CUR)
+                continue
             written = os.write(fd, data)
             while written < len(data):
                 written += os.write(fd, memoryview(data)[written:])
-
-    def _copy_sparse(self, fd: int, entry: Entry) -> None:
-        os.ftruncate(fd, entry.size)
-        for offset, length in entry.segments or ():
-            os.lseek(fd, offset, os.SEEK_SET)
-            self._copy(fd, length)
 
     def _add_hardlink(self, parent: int, name: bytes, entry: Entry) -> None:
         parts = _parts(entry.link, "hard link", self._limits)
@@ -331,8 +376,11 @@ class Unpacker:
             status = os.lstat(parts[-1], dir_fd=source)
             if stat.S_ISDIR(status.st_mode) or is_whiteout(status):
                 raise _missing_target(entry)
-            self._clear(parent, name)
-            os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+            self._in_place(
+                parent,
+                name,
+                lambda: os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False),
+            )
         except FileNotFoundError as error:
             raise _missing_target(entry) from error
         finally:
@@ -341,16 +389,14 @@ class Unpacker:
     def _add_symlink(self, parent: int, name: bytes, entry: Entry) -> None:
         if not entry.link or b"\0" in entry.link or len(entry.link) >= self._limits.path:
             raise CorruptContent(f"archive entry {shown(entry.name)} is a symbolic link to nowhere")
-        self._clear(parent, name)
-        os.symlink(entry.link, name, dir_fd=parent)
+        self._in_place(parent, name, lambda: os.symlink(entry.link, name, dir_fd=parent))
         self._set_metadata_at(parent, name, entry)
 
     def _add_node(self, parent: int, name: bytes, entry: Entry) -> None:
         """Make a fifo or a device; a device the kernel refuses is remembered, and so is one that overlayfs
         would take for a whiteout."""
-        self._clear(parent, name)
         if entry.kind is Kind.FIFO:
-            os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=parent)
+            self._in_place(parent, name, lambda: os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=parent))
         else:
             if entry.major > MAX_MAJOR or entry.minor > MAX_MINOR:
                 raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible device number")
@@ -358,7 +404,8 @@ class Unpacker:
             try:
                 if not device:
                     raise PermissionError
-                os.mknod(name, _NODE_KINDS[entry.kind] | 0o600, device, dir_fd=parent)
+                mode = _NODE_KINDS[entry.kind] | 0o600
+                self._in_place(parent, name, lambda: os.mknod(name, mode, device, dir_fd=parent))
             except PermissionError:
                 self._remember_node(parent, name, entry)
                 return
@@ -377,20 +424,21 @@ class Unpacker:
 
     def _create(self, parent: int, name: bytes) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return self._in_place(parent, name, lambda: os.open(name, flags, 0o600, dir_fd=parent))
+
+    def _in_place(self, parent: int, name: bytes, make: Callable[[], T]) -> T:
+        """Make something by this name, in the place of what may make way for it."""
         try:
-            return os.open(name, flags, 0o600, dir_fd=parent)
+            return make()
         except FileExistsError:
             self._clear(parent, name)
-            return os.open(name, flags, 0o600, dir_fd=parent)
+            return make()
 
     def _clear(self, parent: int, name: bytes) -> None:
-        """Remove what an earlier entry made by this name: the later one replaces it."""
-        try:
-            os.unlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            return
-        except IsADirectoryError:
-            remove_at(parent, os.fsdecode(name))
+        """Remove what an earlier entry made by this name, if that only hides lower layers. Raises FileExistsError."""
+        if not is_whiteout(os.lstat(name, dir_fd=parent)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.unlink(name, dir_fd=parent)
 
     # Metadata
 
@@ -411,6 +459,25 @@ class Unpacker:
     def _set_owner_at(self, parent: int, name: bytes, entry: Entry) -> None:
         if not self._single:
             _chown(entry, name, parent)
+        elif entry.uid or entry.gid:
+            self._node_owners.add(name, entry.uid, entry.gid)
+
+    def _remember_node_owners(self) -> None:
+        """Keep the owners of links and fifos with their directory: all, or the commonest where there is no room."""
+        if not self._node_owners.named:
+            return
+        made, self._node_owners = self._node_owners, owners.InsideOwners()
+        path = f"/proc/self/fd/{self._parent}"
+        known = owners.InsideOwners()
+        with suppress(OSError):
+            known = owners.InsideOwners.decoded(os.getxattr(path, owners.INSIDE_XATTR))
+        known.named.update(made.named)
+        try:
+            os.setxattr(path, owners.INSIDE_XATTR, known.encoded())
+        except OSError as error:
+            if error.errno not in _TOO_LARGE:
+                raise
+            os.setxattr(path, owners.INSIDE_XATTR, known.shortened().encoded())
 
     def _set_metadata_at(self, parent: int, name: bytes, entry: Entry) -> None:
         """The same for what must not be opened: symbolic links, fifos, devices."""

@@ -1,0 +1,81 @@
+"""``history``: how an image came about."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import click
+import msgspec
+
+from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands.formatting import formatted
+from kernel_sandbox.commands.image_listing import short
+from kernel_sandbox.commands.listing import shortened
+from kernel_sandbox.commands.results import Lines, Result, Table
+from kernel_sandbox.engine.image_history import Event
+from kernel_sandbox.engine.image_history import history as past
+from kernel_sandbox.spec import units
+
+_MISSING = "<missing>"
+_UNKNOWN = "N/A"
+_SHORT_COMMAND = 45
+_HEADERS = {
+    "ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY", "Size": "SIZE",
+    "Comment": "COMMENT",
+}  # fmt: skip
+
+
+class HistoryRow(msgspec.Struct, frozen=True, rename="pascal"):
+    """A row of ``history``; to templates its fields have Docker's names."""
+
+    id: str = msgspec.field(name="ID")
+    created: str = msgspec.field(name="CreatedSince")
+    created_at: str
+    created_by: str
+    size: str
+    comment: str
+
+
+@click.command(cls=Command)
+@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@click.option("-H", "--human", type=click.BOOL, default=True, help="Sizes and ages in words; the default.")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@click.argument("image")
+@click.pass_obj
+def history(context: Context, template: str, human: bool, no_trunc: bool, quiet: bool, image: str) -> Result:
+    """Show how an image came about."""
+    events = past(context.engine, image)
+    rows = tuple(_row(event, human) for event in events)
+    shown = rows if no_trunc else tuple(map(_cut, rows))
+    if template not in ("", "table"):
+        return formatted(template, shown, _HEADERS)
+    if quiet:
+        return Lines(tuple(row.id for row in shown))
+    heads = [_HEADERS["ID"], _HEADERS["CreatedSince" if human else "CreatedAt"], *list(_HEADERS.values())[3:]]
+    cells = tuple((row.id, row.created, row.created_by, row.size, row.comment) for row in shown)
+    return Table(tuple(heads), cells, rows)
+
+
+def _row(event: Event, human: bool) -> HistoryRow:
+    at = datetime.fromtimestamp(event.created // 10**9).astimezone().isoformat().replace("+00:00", "Z")
+    age = f"{units.human_duration((time.time_ns() - event.created) / 1e9)} ago" if event.created > 0 else _UNKNOWN
+    return HistoryRow(
+        id=event.image or _MISSING,
+        created=age if human else at,
+        created_at=at,
+        created_by=on_one_line(event.created_by),
+        size=units.human_size(event.size) if human else str(event.size),
+        comment=on_one_line(event.comment),
+    )
+
+
+def on_one_line(text: str) -> str:
+    """What an image says of itself is not to give orders to a terminal, nor to break the table."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cut(row: HistoryRow) -> HistoryRow:
+    id_ = row.id if row.id == _MISSING else short(row.id)
+    return msgspec.structs.replace(row, id=id_, created_by=shortened(row.created_by, _SHORT_COMMAND))

@@ -1,0 +1,63 @@
+"""A directory that is an image layout of another tool's (image-spec image-layout.md), read like an archive.
+
+It is hostile like one: its files are resolved beneath it, and only regular ones are opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.spec.image import MAX_DOCUMENT
+from kernel_sandbox.storage.archives.members import copy, missing
+from kernel_sandbox.storage.layout import ImageLayout
+
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_BENEATH = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+
+
+class DirectoryMembers:
+    """The files below the open *directory*. ``layout`` is where blobs are stored."""
+
+    def __init__(self, layout: ImageLayout, directory: int) -> None:
+        self.layout = layout
+        self._directory = directory
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a regular file."""
+        try:
+            with self._opened(name):
+                return True
+        except CorruptContent:
+            return False
+
+    def document(self, name: str) -> bytes:
+        """A file that is a document. Raises CorruptContent where there is none."""
+        with self._opened(name) as file:
+            data = file.read(MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise CorruptContent(f"{name} is larger than {MAX_DOCUMENT} bytes: it is no document")
+        return data
+
+    def blob(self, name: str, digest: Digest) -> None:
+        """Have the layout hold the file with this digest. Raises CorruptContent."""
+        if not self.layout.has(digest):
+            with self._opened(name) as file:
+                copy(self.layout, file, digest)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[BinaryIO]:
+        try:
+            descriptor = openat2(self._directory, name, _FILE, resolve=_BENEATH)
+        except OSError:
+            raise missing(name) from None
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise missing(name)
+            yield file
