@@ -6,13 +6,16 @@ benchmarks/memory.py [N ...]
 import os
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support.containers import parent
-from support.store import BUSYBOX, temporary_store
+from support.store import BUSYBOX, Store, temporary_store
 
 SIZES = (50, 500)
 
@@ -21,6 +24,43 @@ def proportional_set_size(pid: int) -> int:
     """KiB (proc_pid_smaps(5), smaps_rollup)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def processes_of(store: Store) -> list[int]:
+    """The processes that have the store in their environment, except this one."""
+    wanted = f"KERNEL_SANDBOX_HOME={store.home}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        with suppress(OSError):
+            if entry.name.isdigit() and wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def peak_of(store: Store, work: Callable[[], object]) -> float:
+    """The most memory, in MiB, that all processes of the store had at one time while ``work`` went on.
+
+    It is looked at fifty times a second: a shorter peak may be missed.
+    """
+    done, peak = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            total = 0
+            for pid in processes_of(store):
+                with suppress(OSError, StopIteration):
+                    total += proportional_set_size(pid)
+            peak = max(peak, total)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return peak / 1024
 
 
 def measure(count: int) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_client.manager import KernelManager
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support import peers
 from support.peers import Peer, Runtime, Unavailable
