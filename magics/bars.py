@@ -52,14 +52,16 @@ class Bars:
         if not _LAYER.fullmatch(progress.id):
             self._tell_line(progress)
             return
+        text = str(progress)
         bar = self._bars.get(progress.id)
         if bar is None:
-            bar = self._bars[progress.id] = self._make(unit="B", unit_scale=True, unit_divisor=1000, leave=True)
+            bar = self._bars[progress.id] = self._make(desc=text, unit="B", unit_scale=True)
         if progress.total:
             if bar.total != progress.total or progress.current < bar.n:
                 bar.reset(progress.total)
             bar.update(progress.current - bar.n)
-        bar.set_description_str(str(progress))
+        if bar.desc != text:  # it is drawn with each description, but not with each update
+            bar.set_description_str(text)
 
     def close(self) -> None:
         """Leave the bars as they are."""

@@ -102,12 +102,12 @@ def import_(
     made_for = _platform(platform)
     images = context.engine.images
     if source.startswith(("http://", "https://")):
-        from kernel_sandbox.engine.fetching import fetched
+        from kernel_sandbox.engine.fetching import fetched, shown
 
         with fetched(source) as descriptor:
-            note = message or f"Imported from {source}"
+            note = message or f"Imported from {shown(source)}"
             image = images.import_(descriptor, reference, changes, note, platform=made_for)
-        return Lines((f"Downloading from {source}", image.id))
+        return Lines((f"Downloading from {shown(source)}", image.id))
     with _opened(None if source == "-" else source, context.stdin) as descriptor:
         return Lines((images.import_(descriptor, reference, changes, message, platform=made_for).id,))
 

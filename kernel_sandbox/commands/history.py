@@ -47,7 +47,7 @@ class HistoryRow(msgspec.Struct, frozen=True, rename="pascal"):
 def history(context: Context, template: str, human: bool, no_trunc: bool, quiet: bool, image: str) -> Result:
     """Show how an image came about."""
     events = past(context.engine, image)
-    rows = tuple(_row(event, human) for event in events)
+    rows = tuple(history_row(event, human) for event in events)
     shown = rows if no_trunc else tuple(map(_cut, rows))
     if template not in ("", "table"):
         return formatted(template, shown, _HEADERS)
@@ -58,7 +58,8 @@ def history(context: Context, template: str, human: bool, no_trunc: bool, quiet:
     return Table(tuple(heads), cells, rows)
 
 
-def _row(event: Event, human: bool) -> HistoryRow:
+def history_row(event: Event, human: bool) -> HistoryRow:
+    """What happened as a row, in full; not *human*: sizes in bytes and moments in place of ages."""
     at = datetime.fromtimestamp(event.created // 10**9).astimezone().isoformat().replace("+00:00", "Z")
     age = f"{units.human_duration((time.time_ns() - event.created) / 1e9)} ago" if event.created > 0 else _UNKNOWN
     return HistoryRow(
@@ -72,7 +73,7 @@ def _row(event: Event, human: bool) -> HistoryRow:
 
 
 def on_one_line(text: str) -> str:
-    """What an image says of itself is not to give orders to a terminal, nor to break the table."""
+    """What an image says of itself, which is not to give orders to a terminal, nor to break a table."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

@@ -1,4 +1,8 @@
-"""``images --tree``: a drawing of the layers that images stand on, and of what they share."""
+"""``images --tree``: a drawing of the layers that images stand on, and of what they share.
+
+A stack of layers is a line downwards from the lowest, ``┬ │ └``, which forks where images part, ``├─ └─``; a layer
+alone is ``─``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
 _HEADERS = ("LAYER", "SIZE", "TOTAL", "SHARED BY", "IMAGE", "CREATED BY")
 _SHORT_COMMAND = 45
 _NO_LAYER = "(no layer)"
-_FORK, _LAST_FORK, _TRUNK, _GAP = "├── ", "└── ", "│   ", "    "
+_GLYPHS = {(True, False): "┬ ", (False, False): "│ ", (False, True): "└ ", (True, True): "─ "}
+"""What stands before a layer, by whether it is the first of its stack, and whether nothing stands on it."""
 
 
 class LayerRow(msgspec.Struct, frozen=True):
@@ -41,37 +46,51 @@ class LayerRow(msgspec.Struct, frozen=True):
     created_by: str
 
 
+_Line = tuple[str, LayerRow]
+
+
 def drawn(engine: Engine, images: Sequence[ListedImage], no_trunc: bool) -> Result:
     """The images' layers, each below the one that it stands on; with *no_trunc* nothing is cut short."""
     branches = tree(engine, images)
     empty = tuple(_name(each) for each in images if not each.image.layers)
-    lines = [line for branch in branches for line in _lines(branch, "", "", 0, 0)]
-    lines += [("", LayerRow("", "", 0, 0, 0, 0, (name,), "")) for name in empty]
+    lines = [line for branch in branches for line in _lines(branch)]
+    lines += [(_GLYPHS[True, True], LayerRow("", "", 0, 0, 0, 0, (name,), "")) for name in empty]
     cells = tuple(_cells(guide, row, no_trunc) for guide, row in lines)
-    return Table(_HEADERS, cells, tuple(row for _, row in lines), caption=_caption(images, branches, lines))
+    return Table(_HEADERS, cells, tuple(row for _, row in lines), caption=_caption(images, lines))
 
 
-def _lines(branch: Branch, guide: str, below: str, depth: int, total: int) -> Iterator[tuple[str, LayerRow]]:
-    """Rows with what is drawn before them: *guide* before the branch itself, *below* before those that stand on it."""
+def _lines(branch: Branch, guide: str = "", below: str = "", depth: int = 0, total: int = 0) -> Iterator[_Line]:
+    """Rows with what is drawn before them: *guide* before the branch itself, *below* before all that stands on it."""
+    stack = _stack(branch)
+    for height, each in enumerate(stack):
+        total += each.size
+        glyph = _GLYPHS[height == 0, not each.branches]
+        yield (below if height else guide) + glyph, _row(each, depth + height, total)
+    for each in stack[-1].branches:
+        fork, trunk = ("└─", "  ") if each is stack[-1].branches[-1] else ("├─", "│ ")
+        yield from _lines(each, below + fork, below + trunk, depth + len(stack), total)
+
+
+def _stack(branch: Branch) -> tuple[Branch, ...]:
+    """A branch and what stands on it, up to where images part."""
+    stack = [branch]
+    while len(stack[-1].branches) == 1:
+        stack += stack[-1].branches
+    return tuple(stack)
+
+
+def _row(branch: Branch, depth: int, total: int) -> LayerRow:
     part = branch.part
-    total += branch.size
-    names = tuple(map(_name, branch.images))
-    yield (
-        guide,
-        LayerRow(
-            part.diff_id,
-            part.layer.chain_id,
-            depth,
-            branch.size,
-            total,
-            branch.users,
-            names,
-            on_one_line(part.created_by),
-        ),
+    return LayerRow(
+        diff_id=part.diff_id,
+        chain_id=part.layer.chain_id,
+        depth=depth,
+        size=branch.size,
+        total=total,
+        users=branch.users,
+        images=tuple(map(_name, branch.images)),
+        created_by=on_one_line(part.created_by),
     )
-    for each in branch.branches:
-        fork, trunk = (_LAST_FORK, _GAP) if each is branch.branches[-1] else (_FORK, _TRUNK)
-        yield from _lines(each, below + fork, below + trunk, depth + 1, total)
 
 
 def _name(each: ListedImage) -> str:
@@ -91,16 +110,16 @@ def _cells(guide: str, row: LayerRow, no_trunc: bool) -> tuple[str, ...]:
     )
 
 
-def _caption(images: Sequence[ListedImage], branches: Sequence[Branch], lines: Sequence[tuple[str, LayerRow]]) -> str:
+def _caption(images: Sequence[ListedImage], lines: Sequence[_Line]) -> str:
     """What sharing is good for."""
-    once = sum(row.size for _, row in lines)
-    alone = sum(each.image.size for each in images)
-    shared = sum(row.users > 1 for _, row in lines)
-    layers = _counted(sum(bool(row.diff_id) for _, row in lines), "layer")
-    return (
-        f"{_counted(len(images), 'image')}, {layers}, {shared} of them shared: {units.human_size(once)} on the disk "
-        f"instead of {units.human_size(alone)}."
-    )
+    layers = [row for _, row in lines if row.diff_id]
+    shared = sum(row.users > 1 for row in layers)
+    once = units.human_size(sum(row.size for row in layers))
+    found = f"{_counted(len(images), 'image')}, {_counted(len(layers), 'layer')}"
+    if not shared:
+        return f"{found}: {once} on the disk."
+    alone = units.human_size(sum(each.image.size for each in images))
+    return f"{found}, {shared} of them shared: {once} on the disk instead of {alone}."
 
 
 def _counted(number: int, noun: str) -> str:

@@ -140,10 +140,21 @@ def as_shown(row: ContainerRow, listed_: Listed, no_trunc: bool = False) -> Cont
     return msgspec.structs.replace(
         row,
         id=row.id[:SHORT_ID],
-        image=row.image.removeprefix("sha256:")[:SHORT_ID] if row.image == listed_.container.image else row.image,
+        image=_short_image(row.image, listed_.container.image),
         command=_quoted(shortened(row.command, _SHORT_COMMAND)),
         mounts=",".join(shortened(mount, _SHORT_MOUNT) for mount in _mounts(listed_.container)),
     )
+
+
+def _short_image(name: str, id_: str) -> str:
+    """An id's start; a reference without its digest."""
+    if name == id_:
+        return name.removeprefix("sha256:")[:SHORT_ID]
+    if "@" not in name:
+        return name
+    from kernel_sandbox.spec import reference
+
+    return msgspec.structs.replace(reference.parse(name), digest=None).familiar()
 
 
 def _joined(command: tuple[str, ...]) -> str:

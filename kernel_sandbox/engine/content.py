@@ -81,7 +81,7 @@ class Content:
         with locks.shared(self._paths.lock):
             for layer, diff_id in zip(image.layers, self.config(image).rootfs.diff_ids, strict=True):
                 if not self.has_layer(layer.chain_id):
-                    self.unpack_layer(layer.blob, diff_id, layer.chain_id)
+                    self._call("unpack", tasks.Unpack, layer.blob, diff_id, layer.chain_id, True)
 
     def unpack_layer(self, blob: Digest, diff_id: Digest, chain_id: Digest) -> int:
         """Unpack a layer unless it is unpacked, in a process of its own; returns the bytes of its files.

@@ -23,41 +23,41 @@ _HEADERS = {"Accept-Encoding": "identity"}  # an archive is told by its own byte
 def fetched(url: str) -> Iterator[int]:
     """A descriptor that yields what is at an http or https URL, while another thread fetches it.
 
-    Redirects are followed, to these two schemes. Raises SandboxError, whatever the reader made of the part it got.
+    Redirects are followed, to these two schemes. Raises SandboxError where it cannot be fetched, whatever the reader
+    made of the part that it got.
     """
     with _answer(url) as response:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         pump = _Pump(response, writer)
         try:
             yield reader
+        except SandboxError as error:
+            if pump.error:
+                raise _complaint(url, pump.error) from error
+            raise
         finally:
             os.close(reader)
-            pump.join()
-            if pump.error:
-                raise _complaint(url, pump.error) from pump.error
 
 
 class _Pump(threading.Thread):
-    """Passes an answer's body on into a pipe until the reader has had enough."""
+    """Passes an answer's body on into a pipe until the reader has had enough, or the answer is closed."""
 
     def __init__(self, response: httpx.Response, writer: int) -> None:
         super().__init__(name="fetch", daemon=True)
         self._response = response
         self._writer = writer
-        self.error: httpx.HTTPError | None = None
+        self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
-        try:
-            with open(self._writer, "wb", buffering=0) as out:
+        with open(self._writer, "wb", buffering=0) as out:
+            try:
                 for data in self._response.iter_raw():
                     rest = memoryview(data)
                     while rest:
                         rest = rest[out.write(rest) :]
-        except httpx.HTTPError as error:
-            self.error = error
-        except BrokenPipeError:
-            pass
+            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+                self.error = error  # before the pipe's end can tell the reader
 
 
 @contextlib.contextmanager
@@ -68,13 +68,21 @@ def _answer(url: str) -> Iterator[httpx.Response]:
             client.stream("GET", url, headers=_HEADERS) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                raise SandboxError(
-                    f"failed to GET {url} with status {response.status_code} {response.reason_phrase}: check the URL"
-                )
+                status = f"{response.status_code} {response.reason_phrase}"
+                raise SandboxError(f"failed to GET {shown(url)} with status {status}: check the URL")
             yield response
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _complaint(url, error) from error
 
 
+def shown(url: str) -> str:
+    """The URL as it may be told: without a password."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return url
+    return str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else url
+
+
 def _complaint(url: str, error: Exception) -> SandboxError:
-    return SandboxError(f"cannot fetch {url}: {error or type(error).__name__}")
+    return SandboxError(f"cannot fetch {shown(url)}: {error or type(error).__name__}")

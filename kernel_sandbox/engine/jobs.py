@@ -40,6 +40,7 @@ from kernel_sandbox.engine.tasks import (
 )
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
 from kernel_sandbox.runtime.launcher import Job
+from kernel_sandbox.spec.derivation import EMPTY_LAYER
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage import diff as differences
 from kernel_sandbox.storage import state, tree
@@ -114,7 +115,7 @@ def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
     layout = ImageLayout(paths.oci, Staging(paths.staging))
     with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
         os.chmod(root, 0o755)
-        with read_ahead(Verified(open_compressed(blob), task.diff_id)) as archive_:
+        with read_ahead(Verified(open_compressed(blob, task.is_recorded), task.diff_id)) as archive_:
             size = unpack_layer(archive_, root, writable.ownership())
         _settle(root, target)
     return size
@@ -140,6 +141,7 @@ def _written(task: PackDiff | PackRootfs | Diff) -> Iterator[tuple[str, ...]]:
 
 
 def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
+    """Store what a container has changed; nothing at all where that is nothing, as no image names such a layer."""
     size = 0
     with _new_layer(task.paths) as layer:
         with WriteBehind(layer) as out, _written(task) as written:
@@ -148,6 +150,8 @@ def _pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
                 size = tree.files_size(upper)
             if not written:
                 out.write(END)
+        if layer.tell() == len(END):
+            return NewLayer(EMPTY_LAYER, 0, EMPTY_LAYER, 0)
         blob, diff_id = layer.commit()
     return NewLayer(blob.digest, blob.size, diff_id, size)
 

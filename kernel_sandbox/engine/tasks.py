@@ -46,11 +46,15 @@ class InStore(msgspec.Struct, frozen=True):
 
 
 class Unpack(InStore, frozen=True):
-    """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*."""
+    """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*.
+
+    The layer of an image that *is_recorded* was made here, or has been unpacked before.
+    """
 
     blob: str
     diff_id: str
     chain_id: str
+    is_recorded: bool = False
 
 
 class Load(InStore, frozen=True):

@@ -16,6 +16,7 @@ from kernel_sandbox.errors import RegistryError
 from kernel_sandbox.registry.authentication import Scopes
 from kernel_sandbox.registry.endpoint import Endpoint
 from kernel_sandbox.registry.failures import Unreachable
+from kernel_sandbox.registry.gauge import Gauge
 from kernel_sandbox.registry.transport import netloc
 from kernel_sandbox.spec.digest import Digest
 
@@ -37,8 +38,9 @@ class Download:
         self._digest = digest
         self._size = size
         self._sink = sink
-        self._tell = tell
+        self._gauge = Gauge(size, tell)
         self._done = 0
+        self._is_answered = False
 
     def fetch(self, endpoint: Endpoint, path: str, scopes: Scopes) -> None:
         """Fetches all that is missing yet; raises RegistryError, after which another server may go on."""
@@ -52,14 +54,16 @@ class Download:
                 if self._done - marked >= _PROGRESS:
                     retries.start_again()
                     marked = self._done
-                wait = retries.next_wait() if error.passing and not error.connecting else -1.0
+                wait = retries.next_wait() if error.passing and self._is_answered else -1.0
                 if wait < 0:
                     raise
                 endpoint.transport.pause(wait)
 
     def _fetch_rest(self, endpoint: Endpoint, path: str, scopes: Scopes) -> None:
+        self._is_answered = False
         headers = {"Range": f"bytes={self._done}-"} if self._done else {}
         with endpoint.ask("GET", path, expected=(200, 206), scopes=scopes, headers=headers) as response:
+            self._is_answered = True
             skip = self._done - self._start(response)
             for chunk in endpoint.transport.chunks(response):
                 skip -= len(chunk)
@@ -76,7 +80,7 @@ class Download:
             raise RegistryError(f"{netloc(response.url)} sends more than the {self._size} bytes of {self._digest}")
         self._sink.write(data)
         self._done += len(data)
-        self._tell(self._done)
+        self._gauge.show(self._done)
 
     def _start(self, response: httpx.Response) -> int:
         """Where in the blob the answer begins; raises RegistryError when it is none of this blob's."""

@@ -114,7 +114,7 @@ class Endpoint:
     def _first_that_answers(self) -> httpx.URL:
         for base in self._bases:
             try:
-                with self.transport.answer(Request("GET", httpx.URL(f"{base}/v2/"))):
+                with self.transport.answer(Request("GET", httpx.URL(f"{base}/v2/"), repeatable=False)):
                     return base
             except Unreachable as error:
                 if not error.connecting or base is self._bases[-1]:

@@ -13,8 +13,8 @@ class Patience:
     """The limits of one client.
 
     A request is repeated *retries* times, after *first_wait*, then twice as long each time up to *longest_wait*, or as
-    long as the server asks for (``Retry-After``); in all that may take the time *total*. A *document* has to come
-    whole within its time; of a blob at least *least_bytes* within each *window*.
+    long as the server asks for (``Retry-After``); in all that may take the time *total*. An *answer* has to begin and a
+    *document* to be complete within its time; of a blob at least *least_bytes* come within each *window*.
     """
 
     retries: int = 5
@@ -23,6 +23,7 @@ class Patience:
     total: float = 90.0
     connect: float = 10.0
     silence: float = 30.0
+    answer: float = 60.0
     document: float = 60.0
     window: float = 30.0
     least_bytes: int = 32 << 10

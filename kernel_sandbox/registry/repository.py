@@ -90,7 +90,7 @@ class Repository:
     def blob(self, digest: Digest, size: int, sink: Sink, tell: Callable[[int], None] = ignore) -> None:
         """Writes the *size* bytes of a blob to *sink*, whose maker verifies its digest.
 
-        *tell* hears after each part how many bytes have come in all; what it raises ends the download.
+        *tell* hears now and then how many bytes have come in all; what it raises ends the download.
         """
         path = f"/v2/{self.name.path}/blobs/{digest}"
         download = Download(digest, size, sink, tell)
@@ -121,7 +121,7 @@ class Repository:
     def upload(self, digest: Digest, size: int, open_at: OpenAt, tell: Callable[[int], None] = ignore) -> None:
         """Sends a blob, resumed where a connection breaks; ``open_at(offset)`` opens it for reading from there.
 
-        *tell* hears after each part how many bytes have gone in all; what it raises ends the upload.
+        *tell* hears now and then how many bytes have gone in all; what it raises ends the upload.
         """
         Upload(digest, size, open_at, tell).send(self._registry, f"/v2/{self.name.path}/blobs/", self._push)
 

@@ -11,8 +11,6 @@ settings call insecure. An error quotes no address beyond its host: the rest may
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
 import threading
 import time
 import urllib.request
@@ -23,6 +21,7 @@ import httpx
 
 from kernel_sandbox import __version__
 from kernel_sandbox.errors import HostError, RegistryError
+from kernel_sandbox.registry.connections import Connections
 from kernel_sandbox.registry.failures import Unreachable, unreachable
 from kernel_sandbox.registry.patience import Patience, Retries, retry_after
 from kernel_sandbox.registry.settings import Settings
@@ -60,7 +59,7 @@ class Transport:
         self._settings = settings
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, str], httpx.HTTPTransport] = {}
-        self._answers: set[httpx.Response] = set()
+        self._connections = Connections()
         self._reached: set[tuple[str, int]] = set()
         self._closing = threading.Event()
 
@@ -68,9 +67,8 @@ class Transport:
         """Ends every connection, and with it what other threads are waiting for."""
         self._closing.set()
         with self._lock:
-            answers, pools = tuple(self._answers), tuple(self._pools.values())
-        for answer in answers:
-            _cut(answer)
+            pools = tuple(self._pools.values())
+        self._connections.cut()
         for pool in pools:
             pool.close()
 
@@ -78,13 +76,9 @@ class Transport:
     def answer(self, request: Request) -> Iterator[httpx.Response]:
         """The answer, its content still to be read by ``chunks`` or ``read``; raises RegistryError without one."""
         response = self._persist(request)
-        with self._lock:
-            self._answers.add(response)
         try:
             yield response
         finally:
-            with self._lock:
-                self._answers.discard(response)
             response.close()
 
     def chunks(self, response: httpx.Response) -> Iterator[bytes]:
@@ -119,7 +113,7 @@ class Transport:
     def pause(self, seconds: float) -> None:
         """Waits; raises RegistryError when the client is closed meanwhile."""
         if self._closing.wait(seconds):
-            raise RegistryError("the connection to the registry was closed")
+            raise RegistryError("the connections to registries were closed")
 
     def _persist(self, request: Request) -> httpx.Response:
         retries = self.patience.retrying()
@@ -188,8 +182,10 @@ class Transport:
             extensions={"timeout": limits.as_dict()},
         )
         known = (url.host, _port(url)) in self._reached
-        with unreachable(netloc(url), known):
-            response = self._pool(url).handle_request(sent)
+        pool = self._pool(url)
+        self.pause(0)
+        with unreachable(netloc(url), known), self._connections.expecting(patience.answer):
+            response = pool.handle_request(sent)
         self._reached.add((url.host, _port(url)))
         response.request = sent
         return response
@@ -202,7 +198,7 @@ class Transport:
             if (host, proxy) not in self._pools:
                 verify = self._settings.ssl_context(host) if host else False
                 try:
-                    self._pools[host, proxy] = httpx.HTTPTransport(verify=verify, proxy=proxy or None)
+                    self._pools[host, proxy] = self._connections.transport(verify, proxy)
                 except (ImportError, ValueError, httpx.InvalidURL) as error:
                     raise HostError(
                         f"cannot use the proxy that the environment names for {url.scheme}: {error}"
@@ -240,12 +236,3 @@ def _is_loopback(host: str) -> bool:
 def _content_length(response: httpx.Response) -> int:
     text = response.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-
-
-def _cut(response: httpx.Response) -> None:
-    """Wakes whoever reads from this connection."""
-    stream = response.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream else None
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError, ssl.SSLError):
-            connection.shutdown(socket.SHUT_RDWR)

@@ -21,10 +21,13 @@ from kernel_sandbox.errors import CorruptContent, RegistryError
 from kernel_sandbox.registry.authentication import Scopes
 from kernel_sandbox.registry.endpoint import Endpoint
 from kernel_sandbox.registry.failures import Unreachable
+from kernel_sandbox.registry.gauge import Gauge
 from kernel_sandbox.registry.patience import Retries
 from kernel_sandbox.spec.digest import Digest
 
 _PIECE = 16 << 20
+_PROGRESS = 1 << 20
+"""Bytes that make a broken connection the first one again."""
 _BUFFER = 256 << 10
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 _TOO_LARGE = 413
@@ -42,7 +45,7 @@ class Upload:
         self._digest = digest
         self._size = size
         self._open_at = open_at
-        self._tell = tell
+        self._gauge = Gauge(size, tell)
         self._done = 0
 
     def send(self, endpoint: Endpoint, path: str, scopes: Scopes) -> None:
@@ -57,7 +60,7 @@ class Upload:
 
     def _feed(self, session: _Session) -> None:
         retries = session.retrying()
-        piece = self._size
+        piece, furthest = self._size, 0
         while self._done < self._size:
             length = min(self._size - self._done, piece)
             try:
@@ -69,10 +72,10 @@ class Upload:
                     raise
                 session.pause(wait)
                 piece = _PIECE
-                arrived = min(session.resume(), self._size)
-                if arrived > self._done:
+                self._done = min(session.resume(), self._size)
+                if self._done - furthest >= _PROGRESS:
                     retries.start_again()
-                self._done = arrived
+                    furthest = self._done
 
     def _content(self, start: int, length: int) -> Iterator[bytes]:
         with self._open_at(start) as file:
@@ -83,7 +86,7 @@ class Upload:
                     raise CorruptContent(f"{self._digest} has {start} bytes, not {self._size}")
                 start += len(data)
                 yield data
-                self._tell(start)
+                self._gauge.show(start)
 
 
 class _Session:
@@ -173,4 +176,4 @@ def _location(endpoint: Endpoint, response: httpx.Response) -> httpx.URL:
 def _is_passing(error: RegistryError) -> bool:
     if isinstance(error, Unreachable):
         return error.passing
-    return error.status in (_TOO_LARGE, _WRONG_PLACE, 408, 429) or error.status >= 500
+    return error.status in (_FORGOTTEN, _TOO_LARGE, _WRONG_PLACE, 408, 429) or error.status >= 500

@@ -1,20 +1,22 @@
 """``--change`` of commit and import: single Dockerfile instructions applied to an image's configuration.
 
-Docker allows CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR here.
+Docker allows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec import healthcheck
 from kernel_sandbox.spec.image import ContainerConfig, Empty
 from kernel_sandbox.spec.units import is_number
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
+_SINGLE = frozenset(("STOPSIGNAL", "USER", "WORKDIR"))
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
 _PART = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'|([^"'\\]+)""")
 
@@ -29,10 +31,12 @@ def apply(config: ContainerConfig, changes: Iterable[str]) -> ContainerConfig:
         instruction, _, rest = change.strip().partition(" ")
         name = instruction.upper()
         edit = _EDITS.get(name)
+        if not name:
+            raise UsageError("file with no instructions")
         if edit is None:
-            raise UsageError(f"{name or change!r} is not a valid change command")
+            raise UsageError(f"{name.lower()} is not a valid change command")
         if not rest.strip() and name not in ("CMD", "ENTRYPOINT"):
-            raise UsageError(f"{name} requires at least one argument")
+            raise UsageError(f"{name} requires {'exactly' if name in _SINGLE else 'at least'} one argument")
         config = edit(config, rest.strip())
         has_command |= name == "CMD"
         if name == "ENTRYPOINT" and not has_command:
@@ -100,17 +104,30 @@ def _unquoted(word: str) -> str:
 
 
 def _expose(config: ContainerConfig, rest: str) -> ContainerConfig:
-    ports = dict(config.exposed_ports)
-    for port in rest.split():
-        number, _, protocol = port.partition("/")
-        if not is_number(number) or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp", "sctp"):
-            raise UsageError(f"invalid containerPort: {port}")
-        ports[f"{number}/{protocol or 'tcp'}"] = Empty()
-    return msgspec.structs.replace(config, exposed_ports=ports)
+    ports = {port: Empty() for word in rest.split() for port in _ports(word)}
+    return msgspec.structs.replace(config, exposed_ports={**config.exposed_ports, **ports})
+
+
+def _ports(word: str) -> Iterator[str]:
+    """``80``, ``80/udp``, ``80-82``; what stands before a colon is a port of the host's, and of no matter here."""
+    numbers, _, protocol = word.rpartition(":")[2].partition("/")
+    first, dash, last = numbers.partition("-")
+    if not is_number(first) or (dash and not is_number(last)) or protocol not in ("", "tcp", "udp", "sctp"):
+        raise UsageError(f"Invalid containerPort: {word}")
+    start, end = int(first), int(last or first)
+    if not 0 < start <= end < 65536:
+        raise UsageError(f"Invalid containerPort: {word}")
+    return (f"{number}/{protocol or 'tcp'}" for number in range(start, end + 1))
+
+
+def _healthcheck(config: ContainerConfig, rest: str) -> ContainerConfig:
+    return msgspec.structs.replace(config, healthcheck=healthcheck.parse(rest))
 
 
 def _volume(config: ContainerConfig, rest: str) -> ContainerConfig:
     paths = _command(rest) if rest.startswith("[") else tuple(rest.split())
+    if not paths:
+        raise UsageError("VOLUME requires at least one argument")
     return msgspec.structs.replace(config, volumes={**(config.volumes), **{path: Empty() for path in paths}})
 
 
@@ -139,6 +156,7 @@ _EDITS: dict[str, Callable[[ContainerConfig, str], ContainerConfig]] = {
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _label,
     "ONBUILD": _onbuild,
     "STOPSIGNAL": _setter("stop_signal"),

@@ -83,7 +83,7 @@ def decode_old_image(data: bytes) -> OldImage:
 
 
 def configuration(documents: Sequence[bytes], diff_ids: Sequence[Digest]) -> bytes:
-    """The configuration that Docker gives an image of the schema of 2013, byte for byte.
+    """The configuration that Docker gives an image of the schema of 2013, byte for byte where 1.8.3 or later wrote it.
 
     *documents* are the ``json`` of it and of all below it, bottom first, and *diff_ids* the digests of their layers.
     Raises CorruptContent.
@@ -94,7 +94,7 @@ def configuration(documents: Sequence[bytes], diff_ids: Sequence[Digest]) -> byt
     fields: dict[str, object] = {key: value for key, value in newest.items() if key not in _DROPPED}
     fields["history"] = [_history(decode_old_image(each)) for each in documents]
     fields["rootfs"] = {"type": "layers", "diff_ids": [str(diff_id) for diff_id in diff_ids]}
-    return msgspec.json.encode(dict(sorted(fields.items())))
+    return _as_go_writes(msgspec.json.encode(dict(sorted(fields.items()))))
 
 
 def _history(image: OldImage) -> dict[str, str]:
@@ -106,6 +106,14 @@ def _history(image: OldImage) -> dict[str, str]:
         "comment": image.comment,
     }
     return {key: value for key, value in fields.items() if value}
+
+
+def _as_go_writes(document: bytes) -> bytes:
+    """Without spaces, and with what means something to browsers escaped."""
+    text = msgspec.json.format(document, indent=-1).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode()
 
 
 def _decode(data: bytes, type_: type[T], what: str) -> T:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from kernel_sandbox.errors import SandboxError
 
@@ -26,28 +25,30 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _expression(pattern: str) -> str:
-    """A regular expression that does not come back to what lies between stars: the first place where it fits is best."""
-    first, *rest = "".join(_terms(pattern)).split(_STAR)
+    """A regular expression. What lies between stars is best where it first fits, so it does not look elsewhere."""
+    first, *rest = _chunks(pattern)
     if not rest:
         return first
     return first + "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1]) + f"[^/]*{rest[-1]}"
 
 
-def _terms(pattern: str) -> Iterator[str]:
-    at = 0
+def _chunks(pattern: str) -> list[str]:
+    """What lies between stars, as regular expressions."""
+    chunks, at = [""], 0
     while at < len(pattern):
         term = _TERM.match(pattern, at)
         if not term:
             raise _bad()
         at = term.end()
         if term["stars"]:
-            yield _STAR
+            chunks.append("")
         elif term["any"]:
-            yield "[^/]"
+            chunks[-1] += "[^/]"
         elif term["ranges"] is not None:
-            yield _set(term["ranges"])
+            chunks[-1] += _set(term["ranges"])
         else:
-            yield re.escape(term["escaped"] or term["plain"])
+            chunks[-1] += re.escape(term["escaped"] or term["plain"])
+    return chunks
 
 
 def _set(ranges: str) -> str:

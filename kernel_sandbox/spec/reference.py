@@ -18,12 +18,13 @@ import msgspec
 
 from kernel_sandbox.errors import CorruptContent, UsageError
 from kernel_sandbox.spec import patterns
-from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
+from kernel_sandbox.spec.digest import Digest
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
 _LEGACY_DEFAULT_DOMAIN = "index.docker.io"
 _OFFICIAL = "library/"
+_ALGORITHM_OF_IDS = "sha256"
 _MAX_PATH = 255
 
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
@@ -112,7 +113,7 @@ def parse(text: str, tag: str | None = DEFAULT_TAG) -> Reference:
 def parse_any(text: str) -> Reference | Digest:
     """What ``text`` means where an image's full id may stand, too: that, or the reference. Raises UsageError."""
     try:
-        return Digest(f"sha256:{text}" if _IDENTIFIER.fullmatch(text) else text)
+        return Digest(f"{_ALGORITHM_OF_IDS}:{text}" if _IDENTIFIER.fullmatch(text) else text)
     except CorruptContent:
         return parse(text)
 
@@ -122,7 +123,7 @@ def parse_tag(text: str) -> Reference:
     parsed = parse(text)
     if parsed.digest:
         raise UsageError("refusing to create a tag with a digest reference")
-    if parsed.familiar_name in HEX_LENGTH:
+    if parsed.familiar_name == _ALGORITHM_OF_IDS:
         raise UsageError("refusing to create an ambiguous tag using digest algorithm as name")
     return parsed
 

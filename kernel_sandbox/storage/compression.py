@@ -28,6 +28,8 @@ except ImportError:  # no wheel for this processor
 _OUTPUT = 1 << 18
 _MEMORY = 1 << 28  # what an xz stream may ask for
 _WINDOW = 1 << 27  # the largest zstd window that decoders are asked to accept
+_BOMB_SIZE = 1 << 30  # bytes that any stream may hold
+_BOMB_RATIO = 200  # how many times its own size one that holds more may hold
 _GZIP = 31  # zlib's window bits for gzip framing
 
 
@@ -103,9 +105,11 @@ _FORMATS = (
 class _Decompressed(io.RawIOBase):
     """The content of a compressed stream; members or frames that follow each other are one content."""
 
-    def __init__(self, raw: BinaryIO, format: _Format) -> None:
+    def __init__(self, raw: BinaryIO, format: _Format, is_trusted: bool) -> None:
         self._raw = raw
         self._format = format
+        self._is_trusted = is_trusted
+        self._taken = self._given = 0  # bytes compressed and not
         self._decompressor, self._error = format.start()
         self._input = b""  # read, and given to no decompressor yet
         self._ready = memoryview(b"")
@@ -146,20 +150,31 @@ class _Decompressed(io.RawIOBase):
             raise CorruptContent(f"the {self._format.name} stream is damaged ({error}): fetch it again") from error
         if self._decompressor.eof:
             self._input = self._decompressor.unused_data
+        self._taken += len(data) - len(self._input)
+        self._given += len(content)
+        self._check_size()
         return content
 
+    def _check_size(self) -> None:
+        if self._given > max(_BOMB_SIZE, _BOMB_RATIO * self._taken) and not self._is_trusted:
+            raise CorruptContent(
+                f"the {self._format.name} stream holds more than {_BOMB_SIZE >> 30} GiB, and {_BOMB_RATIO} times its "
+                "own size: it is made to fill a disk"
+            )
 
-def open_compressed(raw: BinaryIO) -> BinaryIO:
+
+def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> BinaryIO:
     """Return a stream of the uncompressed bytes of ``raw``, told by its content; plain content passes.
 
     ``raw`` need not be seekable, is read to its end when the result is, and stays the caller's to close.
-    Reading raises ``CorruptContent`` when the compressed stream is damaged or cut short.
+    Reading raises ``CorruptContent`` when the compressed stream is damaged or cut short, and unless it ``is_trusted``
+    when it holds so much more than its own size that it can only be a decompression bomb.
     """
     buffered = io.BufferedReader(_Unowned(raw), _OUTPUT)
     start = buffered.peek(8)
     for format in _FORMATS:
         if start.startswith(format.magic):
-            return io.BufferedReader(_Decompressed(buffered, format), _OUTPUT)
+            return io.BufferedReader(_Decompressed(buffered, format, is_trusted), _OUTPUT)
     return buffered
 
 

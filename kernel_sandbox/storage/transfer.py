@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 
 from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.linux import syscalls
+from kernel_sandbox.storage.making import DIRECTORY, Limits, Maker
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.tar import Entry, Kind, Source, TarReader, shown
-from kernel_sandbox.storage.unpack import Limits, Unpacker
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LIMITS = Limits(entries=1 << 62, bytes=1 << 62)
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _REAL = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
@@ -77,7 +76,7 @@ def unpack_tree(
         extraction.close()
 
 
-class _Extraction(Unpacker):
+class _Extraction(Maker):
     """One archive on its way to its destination."""
 
     def __init__(
@@ -137,7 +136,7 @@ class _Extraction(Unpacker):
         self._leave()
         for parts, entry in reversed(self._settled):
             with suppress(FileNotFoundError, NotADirectoryError), self._explained(entry):
-                fd = self._resolve(parts, _DIRECTORY)
+                fd = self._resolve(parts, DIRECTORY)
                 try:
                     os.fchmod(fd, entry.mode)
                     os.utime(fd, ns=(entry.mtime, entry.mtime))
@@ -156,7 +155,7 @@ class _Extraction(Unpacker):
         with _handle(parent, name) as handle:
             with suppress(PermissionError):
                 os.chmod(f"/proc/self/fd/{handle}", 0o700 | entry.mode)
-            fd = os.open(".", _DIRECTORY, dir_fd=handle)
+            fd = os.open(".", DIRECTORY, dir_fd=handle)
         try:
             self._set_metadata(fd, replace(entry, mode=entry.mode | 0o700))
         finally:

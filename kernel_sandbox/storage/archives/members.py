@@ -159,7 +159,7 @@ class ArchiveMembers:
             put(self.layout, self._documents[found], digest)
         elif found in self._pieces:
             with self.layout.open(self._pieces[found].blob.digest) as compressed:
-                copy(self.layout, open_compressed(compressed), digest)
+                copy(self.layout, open_compressed(compressed, is_trusted=True), digest)
         else:
             raise missing(name)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -47,6 +47,8 @@ _MAX_NESTING = 3
 _ATTESTATION = "vnd.docker.reference.type"
 """The annotation of what an index holds about an image, and that is none (BuildKit's attestations)."""
 
+T = TypeVar("T")
+
 
 class Members(Protocol):
     """What holds an image layout: an archive or a directory."""
@@ -71,7 +73,7 @@ def read_archive(members: ArchiveMembers, wanted: Platform | None, machine: Plat
     Raises CorruptContent for what breaks a specification, NotFound where none is for the *wanted* platform.
     """
     if members.has(docker_archive.MANIFEST):
-        items = docker_archive.decode_manifest(members.document(docker_archive.MANIFEST))
+        items = _few(docker_archive.decode_manifest(members.document(docker_archive.MANIFEST)))
         manifests = dict(_own_manifests(members))
         return _chosen((_docker_image(members, item, manifests) for item in items), members, wanted)
     if members.has(_INDEX):
@@ -83,10 +85,11 @@ def read_archive(members: ArchiveMembers, wanted: Platform | None, machine: Plat
 
 def read_layout(members: Members, wanted: Platform | None, machine: Platform) -> tuple[Found, ...]:
     """The images of an OCI image layout; see ``read_archive``."""
-    index = decode(Index, members.document(_INDEX))
+    if not members.has(_INDEX):
+        raise CorruptContent("this is no image layout: it has no index.json")
     found = (
         Found(_stored_manifest(members, image), _names(entry))
-        for entry in index.manifests
+        for entry in _few(decode(Index, members.document(_INDEX)).manifests)
         for image in _images(members, entry, wanted or machine)
     )
     return _chosen(found, members, wanted)
@@ -97,8 +100,6 @@ def _chosen(images: Iterable[Found], members: Members, wanted: Platform | None) 
     names: dict[Digest, dict[str, None]] = {}
     for image in images:
         names.setdefault(image.manifest, {}).update(dict.fromkeys(image.names))
-        if len(names) > _MAX_IMAGES:
-            raise CorruptContent(f"the archive has more than {_MAX_IMAGES} images")
     found = [Found(manifest, tuple(of_it)) for manifest, of_it in names.items()]
     if wanted is None:
         return tuple(found)
@@ -109,6 +110,13 @@ def _chosen(images: Iterable[Found], members: Members, wanted: Platform | None) 
             f"no image for {wanted} in the archive: it has {', '.join(sorted(set(map(str, offered.values()))))}"
         )
     return suitable
+
+
+def _few(images: tuple[T, ...]) -> tuple[T, ...]:
+    """The images that a document lists, so few that each may cost something. Raises CorruptContent."""
+    if len(images) > _MAX_IMAGES:
+        raise CorruptContent(f"the archive has more than {_MAX_IMAGES} images")
+    return images
 
 
 def _config(layout: ImageLayout, manifest: Digest) -> ImageConfig:
@@ -141,7 +149,7 @@ def _check_diff_ids(pieces: Sequence[Piece], config: ImageConfig) -> None:
 def _own_manifests(members: ArchiveMembers) -> Iterator[tuple[Digest, Descriptor]]:
     """The manifests of the OCI image layout beside ``manifest.json``, by their images' ids."""
     if members.has(_INDEX):
-        for entry in decode(Index, members.document(_INDEX)).manifests:
+        for entry in _few(decode(Index, members.document(_INDEX)).manifests):
             if entry.media_type in MANIFEST_TYPES and members.has(blob_name(entry.digest)):
                 yield decode(Manifest, _document(members, entry)).config.digest, entry
 
@@ -177,7 +185,7 @@ def _old_images(members: ArchiveMembers) -> Iterator[Found]:
     for repository, tags in docker_archive.decode_repositories(members.document(docker_archive.REPOSITORIES)).items():
         for tag, id_ in tags.items():
             names.setdefault(id_, []).append(_tag(f"{repository}:{tag}"))
-    for id_, its_names in names.items():
+    for id_, its_names in _few(tuple(names.items())):
         chain = _ancestry(members, id_)
         pieces = [members.layer(f"{each}/layer.tar") for each in chain]
         diff_ids = [_diff_id(members.layout, piece) for piece in pieces]
