@@ -124,7 +124,7 @@ def docker() -> Iterator[Peer]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         peer = Peer("docker", ("docker", "--config", f"{directory}/config", "--host", socket))
         try:
@@ -258,8 +258,11 @@ def without_unified_cgroups() -> None:
             raise OSError(ctypes.get_errno(), "cannot hide the unified cgroups")
 
 
-def _end_with_parent() -> None:
-    # PR_SET_PDEATHSIG of prctl(2): a killed test run leaves no daemon.
+def end_with_parent() -> None:
+    """In a child before exec: end with the process that started it, so that a killed test run leaves no daemon.
+
+    PR_SET_PDEATHSIG of prctl(2).
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 

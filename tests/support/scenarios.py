@@ -34,6 +34,9 @@ _MOMENTS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"), "<moment>"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \w+"), "<date>"),
 )
+_MAKERS_OF_IMAGES = ("import ", "commit ", "tag ", "load ")
+_IMAGES_OF_ALL = ("pair:latest ", "busybox:latest ")
+_NAMELESS = "<none>:<none>"
 _SPEAKER = re.compile(r"^(?:docker: |Error: |Error response from daemon: |kernel-sandbox: )+", re.MULTILINE)
 
 
@@ -121,14 +124,19 @@ class Player:
     def play(self, scenario: Scenario) -> list[Answer]:
         """The answers to the steps that count, in order."""
         self.directory.mkdir()
+        self._makes_images = any(step.command.startswith(_MAKERS_OF_IMAGES) for step in scenario.steps)
         self._marks = {"dir": str(self.directory)}
         return [answer for step in scenario.steps if (answer := self._answer(step)) is not None]
 
     def forget(self) -> None:
-        """Remove all containers and volumes of the engine."""
+        """Remove all containers and volumes of the engine, and images if the scenario has made some."""
         for listing, removal in ((("ps", "-aq"), ("rm", "-f", "-v")), (("volume", "ls", "-q"), ("volume", "rm"))):
             if found := self.cli(*listing).stdout.split():
                 self.cli(*removal, *found)
+        if self._makes_images:
+            rows = self.cli("images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").stdout.splitlines()
+            names = [row.split() for row in rows if not row.startswith(_IMAGES_OF_ALL)]
+            self.cli("rmi", "-f", *(id_ if name == _NAMELESS else name for name, id_ in names))
 
     def _answer(self, step: Step) -> Answer | None:
         command = re.sub(r"@(\w+)@", lambda match: self._marks[match[1]], step.command)

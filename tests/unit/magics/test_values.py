@@ -43,6 +43,14 @@ def test_text_is_dockers_table_and_html_is_escaped() -> None:
     assert "<b>" not in bundle["text/html"]
 
 
+def test_a_caption_is_told_below_and_a_drawing_keeps_its_spaces() -> None:
+    table = Table(("LAYER",), (("└── a",), ("    └── b",)), (None, None), caption="2 <layers>")
+    bundle = Rows(table)._repr_mimebundle_()
+    assert bundle["text/plain"].endswith("    └── b\n\n2 <layers>")
+    assert "<caption>2 &lt;layers&gt;</caption>" in bundle["text/html"]
+    assert "white-space: pre" in bundle["text/html"] and "    └── b" in bundle["text/html"]
+
+
 def test_output_reads_as_what_was_written() -> None:
     output = Output("out\n", "err\n", 3)
     assert str(output) == "out\n"

@@ -1,4 +1,4 @@
-"""The text of flags about the kernel: processors, ulimits, devices, sysctls, platforms."""
+"""The text of flags about the kernel: processors, ulimits, devices, sysctls."""
 
 import pytest
 
@@ -95,30 +95,3 @@ def test_settings_of_the_containers_own_namespaces():
 def test_other_settings_are_refused(text):
     with pytest.raises(UsageError, match="is not allowed"):
         flags.parse_sysctl(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "platform"),
-    [
-        ("linux/amd64", "linux/amd64"),
-        ("x86_64", "linux/amd64"),
-        ("linux", "linux"),
-        ("Linux/aarch64/v8", "linux/arm64/v8"),
-    ],
-)
-def test_platforms(text, platform):
-    assert flags.parse_platform(text) == platform
-
-
-@pytest.mark.parametrize("text", ["bogus", "a/b/c/d", "linux/", "linux/a m"])
-def test_bad_platforms(text):
-    with pytest.raises(UsageError, match="error parsing specified platform"):
-        flags.parse_platform(text)
-
-
-def test_an_image_is_for_the_platform_that_is_asked_for():
-    assert flags.matches_platform("", "linux", "amd64")
-    assert flags.matches_platform("linux", "linux", "amd64")
-    assert flags.matches_platform("linux/amd64", "linux", "amd64")
-    assert not flags.matches_platform("linux/arm64", "linux", "amd64")
-    assert not flags.matches_platform("windows/amd64", "linux", "amd64")

@@ -1,8 +1,8 @@
 import pytest
 
-from kernel_sandbox.errors import UsageError
+from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.spec.reference import Reference, parse
+from kernel_sandbox.spec.reference import Reference, parse, parse_any, parse_tag
 
 HEX = "dbcc1c35ac38df41fd2f5e4130b32ffdb93ebae8b3dbe638c23575912276fc9c"
 DIGEST = f"sha256:{HEX}"
@@ -58,6 +58,21 @@ def test_the_parts_of_a_reference_can_be_asked_for() -> None:
         "xn--7o8h.com/myimage:xn--7o8h.com@sha512:" + "f" * 128,
         "b.gcr.io/test.example.com/my-app:test.example.com",
         "[fc00:1:2:3:4:5:6:7]:5000/library/debian",
+        "[fc00:1:2::6:7]/debian",
+        "Uppercase.com/lowercase:tag",
+        "foo.com:0/bar",
+        "a.b.c.d.e/f",
+        "127.0.0.1/x",
+        "aa-a/a",
+        "a--a/a",
+        "foo_bar/baz",
+        "x/foo__bar.baz-qux",
+        "0/0",
+        "test:5000/repo@sha256:" + "f" * 64,
+        "test.com/repo:tag@sha512:" + "0" * 128,
+        "x:_",
+        "x:a.b-c_D",
+        "localhost/x/y/z:1",
         "a/" * 127 + "a:" + "t" * 128,
     ],
 )
@@ -101,6 +116,35 @@ def test_the_grammar_allows(text: str) -> None:
         "busybox:٣",
         "../etc",
         "foo_bar.com:8080/x",
+        "test:5000/",
+        "test:/x",
+        "test:port/x",
+        "-foo.com/x",
+        "foo-.com/x",
+        "foo..com/x",
+        ".foo.com/x",
+        "[::1/x",
+        "[]/x",
+        "x--/y",
+        "a___b/c",
+        "a._b/c",
+        "a/.b",
+        "x:.tag",
+        "x:tag:tag",
+        "x@sha256",
+        "x@:" + "f" * 64,
+        "x@sha256:" + "g" * 64,
+        "x@sha256:" + "f" * 31,
+        "x@sha256:" + "f" * 64 + "@sha256:" + "f" * 64,
+        "x@sha256:" + "f" * 64 + ":tag",
+        " x",
+        "x\t",
+        "x\x00",
+        "x/\ufeffy",
+        "x?y",
+        "x#y",
+        "x%20y",
+        "x y",
     ],
 )
 def test_the_grammar_refuses(text: str) -> None:
@@ -126,6 +170,65 @@ def test_what_is_wrong_is_said_in_dockers_words(text: str, message: str) -> None
     with pytest.raises(UsageError) as refusal:
         parse(text)
     assert str(refusal.value).startswith(message)
+
+
+def test_a_repository_can_be_told_from_an_image_in_it() -> None:
+    assert parse("busybox", None) == Reference("docker.io", "library/busybox")
+    assert parse("busybox", None).familiar() == "busybox"
+    assert parse("busybox:1", None).tag == "1"
+
+
+def test_where_an_id_may_stand_a_digest_is_one() -> None:
+    assert parse_any(HEX) == parse_any(DIGEST) == Digest(DIGEST)
+    assert parse_any(f"redis@{DIGEST}") == parse(f"redis@{DIGEST}")
+    assert parse_any(HEX[:12]) == parse(HEX[:12])
+    assert parse_any(f"sha256:{HEX[:12]}") == parse(f"sha256:{HEX[:12]}")
+    with pytest.raises(UsageError):
+        parse_any("Upper")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"x@{DIGEST}", "refusing to create a tag with a digest reference"),
+        (f"x:1@{DIGEST}", "refusing to create a tag with a digest reference"),
+        ("sha256", "refusing to create an ambiguous tag using digest algorithm as name"),
+        ("docker.io/library/sha256:1", "refusing to create an ambiguous tag using digest algorithm as name"),
+        ("Upper", "invalid reference format: repository name (library/Upper) must be lowercase"),
+    ],
+)
+def test_no_image_gets_a_name_that_could_be_content(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse_tag(text)
+    assert str(refusal.value) == message
+
+
+def test_names_with_such_words_elsewhere_are_fine() -> None:
+    assert parse_tag("team/sha256").familiar() == "team/sha256:latest"
+    assert parse_tag("localhost:5000/sha256:1").familiar() == "localhost:5000/sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("busybox", True),
+        ("busybox:1.*", True),
+        ("busybox:*", True),
+        ("busy*", True),
+        ("*", True),
+        ("busybox:2", False),
+        ("library/busybox", False),
+        ("docker.io/library/busybox:1.36", False),
+        ("*/*", False),
+    ],
+)
+def test_patterns_are_of_names_as_people_type_them(pattern: str, fits: bool) -> None:
+    assert parse("docker.io/library/busybox:1.36").matches(pattern) is fits
+
+
+def test_what_is_no_pattern_is_refused() -> None:
+    with pytest.raises(SandboxError, match="syntax error in pattern"):
+        parse("busybox").matches("[a")
 
 
 def test_a_hostile_reference_costs_no_time() -> None:
