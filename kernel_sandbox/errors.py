@@ -18,7 +18,8 @@ A message is one line: what failed, on what, what to do. Nothing here imports an
 class SandboxError(Exception):
     """What a user's command ended with; ``str()`` is the one line that is shown.
 
-    It may quote an image or a container, which is not to give orders to a terminal: what is no text is escaped.
+    It may quote an image, a registry or a container, which is neither to give orders to a terminal nor to add lines of
+    its own: what is no text is escaped.
     """
 
     exit_code = 1
@@ -30,8 +31,7 @@ class SandboxError(Exception):
 
 def _shown(character: str) -> str:
     """Without a codec, which a process inside a container could not import any more."""
-    is_text = character.isprintable() or character == "\n"
-    return character if is_text else f"\\u{ord(character):04x}"
+    return character if character.isprintable() else f"\\u{ord(character):04x}"
 
 
 class UsageError(SandboxError):

@@ -67,8 +67,10 @@ class Delivery:
                 return self._transferred(result), 0
         if not self.keep:
             _show(result)
-        if result.errors:
-            raise _combined(result.errors)
+        if any(error.exit_code for error in result.errors):
+            raise _Failures(*result.errors)
+        for warning in result.errors:
+            print(warning, file=sys.stderr)
         return (_value(result) if self.keep else None), 0
 
     def _foreground(self, result: Foreground) -> tuple[Output | None, int]:
@@ -160,6 +162,8 @@ def _show(result: Result) -> None:
         print(text)
 
 
-def _combined(errors: tuple[SandboxError, ...]) -> SandboxError:
+class _Failures(SandboxError):
     """Several failures as one: a line for each."""
-    return SandboxError("\n".join(map(str, errors)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 
 import click
 import msgspec
@@ -60,7 +59,7 @@ def history(context: Context, template: str, human: bool, no_trunc: bool, quiet:
 
 def history_row(event: Event, human: bool) -> HistoryRow:
     """What happened as a row, in full; not *human*: sizes in bytes and moments in place of ages."""
-    at = datetime.fromtimestamp(event.created // 10**9).astimezone().isoformat().replace("+00:00", "Z")
+    at = _local(event.created // 10**9)
     age = f"{units.human_duration((time.time_ns() - event.created) / 1e9)} ago" if event.created > 0 else _UNKNOWN
     return HistoryRow(
         id=event.image or _MISSING,
@@ -70,6 +69,14 @@ def history_row(event: Event, human: bool) -> HistoryRow:
         size=units.human_size(event.size) if human else str(event.size),
         comment=on_one_line(event.comment),
     )
+
+
+def _local(seconds: int) -> str:
+    """A point in time where the user is, to RFC 3339; also of the year 1, which datetime does not have everywhere."""
+    at = time.localtime(seconds)
+    sign, minutes = "-" if at.tm_gmtoff < 0 else "+", abs(at.tm_gmtoff) // 60
+    zone = f"{sign}{minutes // 60:02}:{minutes % 60:02}" if minutes else "Z"
+    return f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}{zone}"
 
 
 def on_one_line(text: str) -> str:

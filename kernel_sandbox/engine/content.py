@@ -6,7 +6,7 @@ Not here: how an image is named and found, where its blobs come from, when it go
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 
@@ -83,12 +83,16 @@ class Content:
                 if not self.has_layer(layer.chain_id):
                     self._call("unpack", tasks.Unpack, layer.blob, diff_id, layer.chain_id, True)
 
-    def unpack_layer(self, blob: Digest, diff_id: Digest, chain_id: Digest) -> int:
+    def unpack_layer(
+        self, blob: Digest, diff_id: Digest, chain_id: Digest, meanwhile: Callable[[], None] | None = None
+    ) -> int:
         """Unpack a layer unless it is unpacked, in a process of its own; returns the bytes of its files.
 
-        Raises CorruptContent where its archive is not *diff_id* or breaks a rule.
+        *meanwhile* is called now and then, and may raise to give it up. Raises CorruptContent where the layer's archive
+        is not *diff_id* or breaks a rule.
         """
-        answer = self._call("unpack", tasks.Unpack, blob, diff_id, chain_id)
+        task = tasks.Unpack(self._paths.home, self._paths.run, blob, diff_id, chain_id)
+        answer = call(self._launcher, "unpack", tasks.encode(task), meanwhile=meanwhile)
         return msgspec.msgpack.decode(answer, type=int)
 
     def _call(self, job: str, type_: type[tasks.InStore], *arguments: object, descriptors: Sequence[int] = ()) -> bytes:

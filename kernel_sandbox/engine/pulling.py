@@ -57,8 +57,12 @@ class Layer(msgspec.Struct, frozen=True):
     diff_id: Digest
     chain_id: Digest
 
-    def told(self, status: str, current: int = 0, total: int = 0) -> Progress:
-        return Progress(status, self.blob.digest.hex[:_SHORT_ID], current, total)
+    def told(self, status: str) -> Progress:
+        return Progress(status, self.blob.digest.hex[:_SHORT_ID])
+
+    def moved(self, status: str, current: int) -> Progress:
+        """So many of its bytes are done."""
+        return Progress(status, self.blob.digest.hex[:_SHORT_ID], current, max(1, self.blob.size))
 
 
 class Puller:
@@ -189,16 +193,20 @@ class Puller:
             if not self._has_blob(layer):
                 self._download(repository, layer, tell)
             with self._unpackings:
-                tell(layer.told("Extracting", layer.blob.size, layer.blob.size))
-                size = self._images.unpack_layer(layer.blob.digest, layer.diff_id, layer.chain_id)
+                size = self._unpack(layer, tell)
             tell(layer.told("Pull complete"))
             return {layer.diff_id: size}
 
+    def _unpack(self, layer: Layer, tell: Tell) -> int:
+        def go_on() -> None:
+            tell(layer.moved("Extracting", layer.blob.size))
+
+        go_on()
+        return self._images.unpack_layer(layer.blob.digest, layer.diff_id, layer.chain_id, go_on)
+
     def _download(self, repository: Repository, layer: Layer, tell: Tell) -> None:
         with _held(self._downloads, lambda: tell(layer.told("Waiting"))):
-            self._fetch(
-                repository, layer.blob, lambda current: tell(layer.told("Downloading", current, layer.blob.size))
-            )
+            self._fetch(repository, layer.blob, lambda current: tell(layer.moved("Downloading", current)))
         tell(layer.told("Verifying Checksum"))
         tell(layer.told("Download complete"))
 
@@ -207,7 +215,7 @@ class Puller:
         """One pull of a layer at a time, in all processes. What a killed one leaves is found as abandoned."""
         path = os.path.join(self._paths.staging, layer.blob.digest.hex)
         while (held := locks.take(path)) is None:
-            tell(layer.told("Waiting", 0, max(1, layer.blob.size)))
+            tell(layer.moved("Waiting", 0))
         try:
             yield
         finally:
@@ -250,6 +258,8 @@ class _Typed(documents.Document, frozen=True, kw_only=True, rename="camel"):
 
 def _media_type(served: Fetched) -> str:
     """What a document is, by its own word and the registry's, which must not differ (CVE-2021-41190)."""
+    if served.media_type.startswith(_OLD_FORMAT):
+        return served.media_type
     stated = documents.decode(_Typed, served.content).media_type
     known = (*documents.MANIFEST_TYPES, *documents.INDEX_TYPES)
     if stated and stated != served.media_type and served.media_type in known:

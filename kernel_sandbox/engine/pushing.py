@@ -35,8 +35,12 @@ class Layer(msgspec.Struct, frozen=True):
     diff_id: Digest
     sources: tuple[str, ...]
 
-    def told(self, status: str, current: int = 0, total: int = 0) -> Progress:
-        return Progress(status, self.diff_id.hex[:_SHORT_ID], current, total)
+    def told(self, status: str) -> Progress:
+        return Progress(status, self.diff_id.hex[:_SHORT_ID])
+
+    def moved(self, status: str, current: int) -> Progress:
+        """So many of its bytes are done."""
+        return Progress(status, self.diff_id.hex[:_SHORT_ID], current, max(1, self.blob.size))
 
 
 class Pusher:
@@ -87,7 +91,7 @@ class Pusher:
             if _is_mounted(repository, layer, source):
                 tell(layer.told(f"Mounted from {source}"))
                 return
-        self._upload(repository, layer.blob, lambda current: tell(layer.told("Pushing", current, layer.blob.size)))
+        self._upload(repository, layer.blob, lambda current: tell(layer.moved("Pushing", current)))
         tell(layer.told("Pushed"))
 
     def _upload(self, repository: Repository, blob: Descriptor, moved: Callable[[int], None]) -> None:

@@ -63,7 +63,7 @@ class Transfers:
 
         Returns the last line, as Docker has it. Raises NotFound, RegistryError.
         """
-        tell(Progress(f"The push refers to repository [{wanted.familiar_name}]"))
+        tell(Progress(f"The push refers to repository [{wanted.name}]"))
         repository = self._registries.repository(wanted.domain, wanted.path)
         pusher = Pusher(self._state, self._images, self._registries.settings.uploads, self._registries.close)
         *first, last = self._named(wanted).items()

@@ -86,6 +86,8 @@ class Authenticator:
                 return ""
             known = self._tokens.get(scopes)
             if known and refused == f"Bearer {known.value}":
+                if self._challenge.parameters.get("error") == "insufficient_scope":
+                    return refused
                 del self._tokens[scopes]
             return self._header(base, self._challenge, scopes)
 

@@ -27,6 +27,7 @@ class Connections(httpcore.NetworkBackend):
         self._backend = httpcore.SyncBackend()
         self._open: weakref.WeakSet[_Stream] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._is_cut = False
         self._expected = threading.local()
 
     def transport(self, verify: ssl.SSLContext | bool, proxy: str) -> httpx.HTTPTransport:
@@ -58,15 +59,21 @@ class Connections(httpcore.NetworkBackend):
         """The same connection, one that can be given up."""
         watched = _Stream(stream, self)
         with self._lock:
+            if self._is_cut:
+                stream.close()
+                raise httpcore.ConnectError("the client is closed")
             self._open.add(watched)
         return watched
 
     def cut(self) -> None:
-        """Wakes everybody who reads or writes."""
+        """Wakes everybody who reads or writes, and lets nobody connect any more.
+
+        Sockets are shut down and stay open: another thread may be about to use the number of a closed one.
+        """
         with self._lock:
-            streams = tuple(self._open)
-        for stream in streams:
-            stream.cut()
+            self._is_cut = True
+            for stream in self._open:
+                stream.cut()
 
     def connect_tcp(
         self,

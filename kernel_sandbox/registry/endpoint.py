@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import httpx
 
@@ -16,6 +17,7 @@ from kernel_sandbox.registry.authentication import Authenticator, Scopes
 from kernel_sandbox.registry.failures import Unreachable, refusal
 from kernel_sandbox.registry.transport import Body, Request, Transport, netloc, same_origin
 from kernel_sandbox.spec import challenge, distribution
+from kernel_sandbox.spec.challenge import Challenge
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -67,7 +69,7 @@ class Endpoint:
             with self._answered(request, scopes, own) as response:
                 if response.status_code not in expected:
                     content = self.transport.read(response, distribution.MAX_ANSWER)
-                    raise self._refused(response.status_code, content)
+                    raise self._refused(response, content)
                 yield response
 
     def read(self, path: str | httpx.URL, limit: int, scopes: Scopes = ()) -> tuple[bytes, httpx.Response]:
@@ -83,27 +85,23 @@ class Endpoint:
                 yield response
                 return
             content = self.transport.read(response, distribution.MAX_ANSWER)
-        proof = self._answer(response, scopes, request.authorization)
+        proof = self._authenticator.answer(self._base(), self._challenges(response), scopes, request.authorization)
         if proof in ("", request.authorization):
-            raise self._refused(401, content)
-        again = Request(
-            request.method, request.url, request.headers, request.body, proof, repeatable=request.repeatable
-        )
-        with self.transport.answer(again) as response:
+            raise self._refused(response, content)
+        with self.transport.answer(replace(request, authorization=proof)) as response:
             yield response
 
-    def _refused(self, status: int, content: bytes) -> RegistryError:
-        error = refusal(self.host, status, content)
-        if status == 401 and self._authenticator.is_nobody:
-            return Unauthorized(f"{error}: log in to {self._authenticator.domain}", status, error.code)
+    def _refused(self, response: httpx.Response, content: bytes) -> RegistryError:
+        error = refusal(self.host, response.status_code, content, self._challenges(response))
+        if error.status == 401 and error.code != "DENIED" and self._authenticator.is_nobody:
+            return Unauthorized(f"{error}: log in to {self._authenticator.domain}", error.status, error.code)
         return error
 
-    def _answer(self, response: httpx.Response, scopes: Scopes, refused: str) -> str:
+    def _challenges(self, response: httpx.Response) -> tuple[Challenge, ...]:
         try:
-            challenges = challenge.parse(response.headers.get_list("www-authenticate"))
+            return challenge.parse(response.headers.get_list("www-authenticate"))
         except CorruptContent as error:
-            raise RegistryError(f"{self.host}: {error}", 401) from None
-        return self._authenticator.answer(self._base(), challenges, scopes, refused)
+            raise RegistryError(f"{self.host}: {error}", response.status_code) from None
 
     def _base(self) -> httpx.URL:
         with self._lock:

@@ -9,15 +9,20 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import httpx
 
 from kernel_sandbox.errors import CorruptContent, RegistryError, Unauthorized
 from kernel_sandbox.spec import distribution
+from kernel_sandbox.spec.challenge import Challenge
 
 _LONGEST = 500
 _UNAUTHORIZED = frozenset(("UNAUTHORIZED", "DENIED"))
+_WRONG_TOKENS = {
+    "insufficient_scope": distribution.Failure("DENIED", "requested access to the resource is denied"),
+    "invalid_token": distribution.Failure("UNAUTHORIZED", "authentication required"),
+}
 
 
 class Unreachable(RegistryError):
@@ -74,9 +79,13 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def refusal(host: str, status: int, content: bytes) -> RegistryError:
-    """The error that an answer stands for which is not the expected one."""
-    failure = _first_failure(content)
+def refusal(host: str, status: int, content: bytes, challenges: Iterable[Challenge] = ()) -> RegistryError:
+    """The error that an answer stands for which is not the expected one.
+
+    What is wrong with a token is in the *challenges* that come with it (RFC 6750, section 3.1).
+    """
+    named = (_WRONG_TOKENS.get(each.parameters.get("error", "")) for each in challenges if each.scheme == "bearer")
+    failure = next(filter(None, named), None) or _first_failure(content)
     if failure:
         text = _short(str(failure))
     elif status == 401:

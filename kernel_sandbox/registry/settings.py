@@ -114,7 +114,7 @@ class Settings:
     def _trusting(self, authorities: tuple[str, ...]) -> ssl.SSLContext:
         file, directory = (self._environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
         if not file and not directory:
-            context = ssl.create_default_context()
+            context = ssl.create_default_context() if _machine_has_authorities() else _with_httpx_authorities()
         else:
             with _usable(str(file or directory)):
                 context = ssl.create_default_context(cafile=file, capath=directory)
@@ -176,6 +176,18 @@ def _pairs(directory: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             yield os.path.join(directory, name), os.path.join(directory, f"{stem}.key")
         elif kind == "key" and f"{stem}.cert" not in names:
             raise SandboxError(f"missing client certificate {stem}.cert for key {name} in {directory}")
+
+
+def _machine_has_authorities() -> bool:
+    """A small container, or a Python that was built elsewhere, may find none."""
+    found = ssl.get_default_verify_paths()
+    return bool(found.cafile or (found.capath and _listed(found.capath)))
+
+
+def _with_httpx_authorities() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @contextlib.contextmanager

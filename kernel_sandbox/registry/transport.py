@@ -60,26 +60,22 @@ class Transport:
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, str], httpx.HTTPTransport] = {}
         self._connections = Connections()
+        self._users = 0
         self._reached: set[tuple[str, int]] = set()
         self._closing = threading.Event()
 
     def close(self) -> None:
         """Ends every connection, and with it what other threads are waiting for."""
         self._closing.set()
-        with self._lock:
-            pools = tuple(self._pools.values())
         self._connections.cut()
-        for pool in pools:
-            pool.close()
+        with self._in_use():
+            pass  # the last user closes the pools, and that may be this one
 
     @contextlib.contextmanager
     def answer(self, request: Request) -> Iterator[httpx.Response]:
         """The answer, its content still to be read by ``chunks`` or ``read``; raises RegistryError without one."""
-        response = self._persist(request)
-        try:
+        with self._in_use(), contextlib.closing(self._persist(request)) as response:
             yield response
-        finally:
-            response.close()
 
     def chunks(self, response: httpx.Response) -> Iterator[bytes]:
         """The content as it comes; raises Unreachable when it stops, or is too slow to be meant to end."""
@@ -114,6 +110,20 @@ class Transport:
         """Waits; raises RegistryError when the client is closed meanwhile."""
         if self._closing.wait(seconds):
             raise RegistryError("the connections to registries were closed")
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                is_over = self._closing.is_set() and not self._users
+                pools = tuple(self._pools.values()) if is_over else ()
+            for pool in pools:
+                pool.close()
 
     def _persist(self, request: Request) -> httpx.Response:
         retries = self.patience.retrying()
@@ -182,8 +192,8 @@ class Transport:
             extensions={"timeout": limits.as_dict()},
         )
         known = (url.host, _port(url)) in self._reached
-        pool = self._pool(url)
         self.pause(0)
+        pool = self._pool(url)
         with unreachable(netloc(url), known), self._connections.expecting(patience.answer):
             response = pool.handle_request(sent)
         self._reached.add((url.host, _port(url)))

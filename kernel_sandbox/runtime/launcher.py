@@ -9,13 +9,15 @@ is the socket for its answer. What jobs there are is the engine's business.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
@@ -31,16 +33,19 @@ if TYPE_CHECKING:
 _MAX_MESSAGE = 1 << 17
 _MAX_DESCRIPTORS = 16
 _CHUNK = 1 << 16
+_PULSE = 0.2  # seconds
 
 
 class Job(msgspec.Struct, frozen=True):
     """Work for a process of its own: from an argument and descriptors to a result.
 
-    ``inside_store_namespace``: as root among the owners of the stored files.
+    ``inside_store_namespace``: as root among the owners of the stored files. ``ends_with_client``: it is interrupted
+    when nobody waits for its result any more.
     """
 
     function: Callable[[bytes, tuple[int, ...]], bytes]
     inside_store_namespace: bool = True
+    ends_with_client: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -241,7 +246,9 @@ def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn
     """Be the job's process: answer with its result or its failure, and end."""
 
     def work() -> None:
-        _answer(descriptors[0], _outcome(job, argument, descriptors))
+        with _interrupted_by_end_of(descriptors[0]) if job.ends_with_client else contextlib.nullcontext():
+            outcome = _outcome(job, argument, descriptors)
+        _answer(descriptors[0], outcome)
 
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -254,6 +261,26 @@ def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn
         _answer(descriptors[0], Failure.of(error).frame())
     finally:
         os._exit(0)
+
+
+@contextlib.contextmanager
+def _interrupted_by_end_of(descriptor: int) -> Iterator[None]:
+    """KeyboardInterrupt when the other end of a socket is closed: the kernel tells it by SIGIO (fcntl(2), O_ASYNC)."""
+    end = select.poll()
+    end.register(descriptor, 0)
+
+    def interrupt(*_: object) -> None:
+        if end.poll(0):
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGIO, interrupt)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_ASYNC | fcntl.fcntl(descriptor, fcntl.F_GETFL))
+    try:
+        interrupt()
+        yield
+    finally:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
 def _answer(descriptor: int, frame: Frame) -> None:
@@ -291,18 +318,36 @@ class Call:
     def __exit__(self, *_: object) -> None:
         self._reply.close()
 
-    def result(self) -> bytes:
-        """Wait for the job's result. Raises what the job raised."""
+    def result(self, meanwhile: Callable[[], None] | None = None) -> bytes:
+        """Wait for the job's result. Raises what the job raised.
+
+        *meanwhile* is called now and then until it is there; what that raises ends the waiting.
+        """
+        self._reply.settimeout(_PULSE if meanwhile else None)
         decoder = Decoder()
-        while data := self._reply.recv(_CHUNK):
+        while data := self._receive(meanwhile):
             for frame in decoder.feed(data):
                 if frame.kind is Kind.FAILED:
                     raise Failure.read(frame).error()
                 return frame.payload
         raise HostError(f"the process for '{self._job}' was killed: try again")
 
+    def _receive(self, meanwhile: Callable[[], None] | None) -> bytes:
+        while True:
+            try:
+                return self._reply.recv(_CHUNK)
+            except TimeoutError:
+                assert meanwhile is not None
+                meanwhile()
 
-def call(launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> bytes:
-    """Start a job and wait for its result. Raises what the job raised."""
+
+def call(
+    launcher: Launcher,
+    job: str,
+    argument: bytes,
+    descriptors: Sequence[int] = (),
+    meanwhile: Callable[[], None] | None = None,
+) -> bytes:
+    """Start a job and wait for its result, as ``Call.result`` does. Raises what the job raised."""
     with Call(launcher, job, argument, descriptors) as started:
-        return started.result()
+        return started.result(meanwhile)

@@ -6,11 +6,12 @@ token service (distribution's "Token Authentication"), the search results of Doc
 
 import re
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.spec.reference import TAG
 
 MAX_ANSWER = 1 << 20
 """Bytes of the largest such document that is read."""
@@ -62,9 +63,9 @@ class TokenAnswer(Answer, frozen=True):
 
 
 class TagList(Answer, frozen=True):
-    """A page of a repository's tags."""
+    """A page of a repository's tags, from which images may get their names."""
 
-    tags: tuple[str, ...] | None = ()
+    tags: tuple[Annotated[str, msgspec.Meta(pattern=rf"^{TAG}\Z")], ...] | None = ()
 
 
 class Catalog(Answer, frozen=True):

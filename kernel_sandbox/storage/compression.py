@@ -98,7 +98,7 @@ _FORMATS = (
     _Format("gzip", b"\x1f\x8b\x08", 1 << 14, _gzip),
     _Format("bzip2", b"BZh", 1 << 16, _bzip2),
     _Format("xz", b"\xfd7zXZ\0", 1 << 16, _xz),
-    _Format("zstd", b"\x28\xb5\x2f\xfd", 1 << 10, _zstd),
+    _Format("zstd", b"\x28\xb5\x2f\xfd", 1 << 9, _zstd),
 )
 
 
@@ -125,7 +125,7 @@ class _Decompressed(io.RawIOBase):
             self._ready = memoryview(self._decompress())
         count = min(len(target), len(self._ready))
         target[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
+        self._ready = self._ready[count:] or memoryview(b"")  # an empty view, too, would keep what it is a view of
         return count
 
     def _next_member(self) -> bool:

@@ -22,8 +22,10 @@ SECOND = 1_000_000_000
 
 _MAX_EXTENSION = 1 << 20  # bytes in one extended header or long name
 _MAX_EXTENSIONS = 16  # such headers before one entry
+_MAX_GLOBALS = 1 << 14  # bytes that are said of all entries that follow
 _MAX_SEGMENTS = 1 << 16  # data segments of one sparse file
 _MAX_NUMBER = 1 << 63
+_MAX_DIGITS = 20
 _XATTR = b"SCHILY.xattr."
 
 
@@ -169,7 +171,7 @@ class TarReader:
             if flag == b"x":
                 records.update(_pax_records(data, sparse_map))
             elif flag == b"g":
-                self._globals.update(_pax_records(data, []))
+                self._say_of_all(_pax_records(data, []))
             elif flag == b"L":
                 records[b"path"] = data.split(b"\0", 1)[0]
             elif flag == b"K":
@@ -177,6 +179,11 @@ class TarReader:
         if extensions:
             raise CorruptContent("the archive ends after an extended header, without its entry")
         return None
+
+    def _say_of_all(self, records: Mapping[bytes, bytes]) -> None:
+        self._globals.update(records)
+        if sum(len(key) + len(value) for key, value in self._globals.items()) > _MAX_GLOBALS:
+            raise CorruptContent("the archive has unreasonably large global headers")
 
     def _extension(self, block: bytes, count: int) -> bytes:
         size = _number(block[124:136], "size")
@@ -252,7 +259,7 @@ class TarReader:
         lines: list[bytes] = []
         wanted = 1
         while len(lines) < wanted:
-            if self._left < BLOCK or wanted > 2 * _MAX_SEGMENTS:
+            if self._left < BLOCK or wanted > 2 * _MAX_SEGMENTS or len(text) > _MAX_DIGITS:
                 raise CorruptContent(f"archive entry {shown(name)} has a broken sparse map")
             text += self._content(BLOCK)
             self._left -= BLOCK
@@ -398,7 +405,7 @@ def _number(field: bytes, what: str) -> int:
 
 
 def _integer(text: bytes, name: bytes) -> int:
-    if not text.isdigit() or len(text) > 20 or int(text) >= _MAX_NUMBER:
+    if not text.isdigit() or len(text) > _MAX_DIGITS or int(text) >= _MAX_NUMBER:
         raise CorruptContent(f"archive entry {shown(name)} has a broken number in its extended header")
     return int(text)
 

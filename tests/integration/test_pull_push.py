@@ -19,6 +19,7 @@ from support.tar_files import Entry
 from support.waiting import wait_until
 
 from kernel_sandbox.errors import NotFound, SandboxError
+from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec.progress import Progress
 
 pytestmark = pytest.mark.same_for_every_user
@@ -252,6 +253,21 @@ def test_an_interrupted_pull_leaves_nothing(client, remote, number):
                 client.forget(f"{remote.host}/next:latest")
     finally:
         remote.behave()
+
+
+def test_a_pull_that_is_given_up_while_it_unpacks_leaves_nothing(client, remote):
+    """As in a notebook, whose interrupt the process that unpacks does not hear of."""
+    image = remote_image(Entry(f"file-{number}") for number in range(20_000))
+    name = remote.put(image, "given-up")
+    extracting: list[Progress] = []
+
+    def tell(progress):
+        extracting.extend([progress] * (progress.status == "Extracting"))
+        if len(extracting) > 1:
+            raise KeyboardInterrupt
+
+    with client.nothing_kept(), pytest.raises(KeyboardInterrupt), client.engine.transfers() as transfers:
+        transfers.pull(references.parse(name), "", tell)
 
 
 def test_an_artifact_is_no_image(client, remote):

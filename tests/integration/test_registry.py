@@ -1,7 +1,8 @@
 """A real registry: with TLS and accounts, behind a proxy and a mirror, on connections that break; what is done once."""
 
+import json
+from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.blobs import DOCKER, OCI, RemoteImage, remote_image
@@ -11,6 +12,7 @@ from support.proxies import Proxy, https_proxy
 from support.registries import PASSWORDS, Registry, registry
 from support.store import temporary_store
 from support.tar_files import Entry
+from support.tokens import token_service
 
 from kernel_sandbox.errors import SandboxError, Unauthorized
 from kernel_sandbox.spec.digest import Digest
@@ -140,6 +142,46 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_told(client, guarded, pr
     assert holds(client, name, image)
 
 
+def test_a_token_is_got_for_what_is_to_be_done(client, plain):
+    local = plain.put(remote_image([Entry("token")]), "tokens")
+    client.pull(local)
+    with token_service() as tokens, registry(tokens=tokens) as running:
+        names = [f"{running.host}/{path}" for path in ("library/open", "shut", "mounted")]
+        for name in names:
+            client.engine.images.tag(local, name)
+        with pytest.raises(Unauthorized):
+            client.push(names[0])
+        client.log_in(running.host, "alice", PASSWORDS["alice"])
+        for name in names:
+            client.push(name)
+        assert "alice repository:mounted:pull,push repository:shut:pull" in tokens.asked
+        client.unconfigure()
+        client.pull(names[0])
+        assert tokens.asked[-1] == " repository:library/open:pull"
+        with pytest.raises(Unauthorized):
+            client.pull(names[1])
+
+
+def test_a_login_keeps_a_token_in_the_place_of_the_password(client, plain):
+    local = plain.put(remote_image([Entry("token")]), "tokens")
+    client.pull(local)
+    with token_service() as tokens, registry(tokens=tokens) as running:
+        word = ("login", "-u", "alice", "--password-stdin", running.host)
+        refused = client.store.cli(*word, env=client.environ(), input="another password")
+        assert "another" not in complaint(refused, 1)
+        client.store.cli(*word, env=client.environ(), input=PASSWORDS["alice"], check=True)
+        kept = json.loads((client.configuration / "config.json").read_bytes())["auths"][running.host]
+        assert kept["identitytoken"] in tokens.refresh
+        assert b64encode(PASSWORDS["alice"].encode()).decode() not in kept["auth"]
+        name = f"{running.host}/shut"
+        client.engine.images.tag(local, name)
+        client.push(name)
+        assert tokens.asked[-1].startswith("alice repository:shut:")
+        tokens.refresh.clear()
+        with pytest.raises(Unauthorized):
+            client.pull(name)
+
+
 # Proxies and connections that break
 
 
@@ -207,32 +249,12 @@ def test_a_mirror_that_has_it_is_all_that_is_asked(client, plain):
 # Work done once
 
 
-def test_what_is_here_is_not_fetched_again(client, plain):
-    base, own = [Entry("base", content="shared")], [Entry("own")]
-    first, second = remote_image(base), remote_image(base, own)
-    names = plain.put(first, "once/first"), plain.put(second, "once/second")
-    client.pull(names[0])
-    assert fetched(plain, first) == list(first.layers)
-    client.pull(names[0])
-    assert fetched(plain, first) == list(first.layers)
-    client.pull(names[1])
-    assert fetched(plain, second) == [first.layers[0], second.layers[1]]
-    assert not [each for each in plain.requests("GET") if each.endswith(f"/blobs/{first.id}")][1:]
-
-
-@pytest.mark.parametrize("is_one_process", [True, False], ids=["one process", "two processes"])
-def test_two_pulls_at_once_do_the_work_once(client, plain, is_one_process):
-    layers = [[Entry(f"{number}-{is_one_process}", content=NOISE * 2)] for number in range(4)]
-    image = remote_image(*layers)
-    name = plain.put(image, f"at-once/{int(is_one_process)}")
-
-    def pull(_: int) -> None:
-        if is_one_process:
-            client.pull(name)
-        else:
-            client.store.cli("pull", "-q", name, env=client.environ(), check=True)
-
-    with ThreadPoolExecutor(2) as pulls:
-        list(pulls.map(pull, range(2)))
+def test_two_processes_that_pull_one_image_do_the_work_once(client, plain):
+    image = remote_image(*([Entry(str(number), content=NOISE * 2)] for number in range(4)))
+    name = plain.put(image, "at-once")
+    pulls = [client.store.start("pull", "-q", name, env=client.environ()) for _ in range(2)]
+    for each in pulls:
+        assert each.communicate(timeout=60)[1] == b""
+        assert each.returncode == 0
     assert holds(client, name, image)
     assert sorted(fetched(plain, image)) == sorted(image.layers)

@@ -110,6 +110,18 @@ def test_what_is_written_is_read_byte_for_byte(layouts, it, form):
         assert written(there, [stored(there, it)], form) == archive
 
 
+def test_a_store_that_is_damaged_is_not_saved(layouts):
+    layout, it = layouts(), image("a")
+    chosen = [stored(layout, it)]
+    for damaged in (gzip.compress(b"other"), b""):
+        Path(layout.blob_path(Digest(it.layers[0]))).write_bytes(damaged)
+        with pytest.raises(CorruptContent):
+            written(layout, chosen, Form.OCI_ARCHIVE)
+    layout.remove(Digest(it.layers[0]))
+    with pytest.raises(NotFound):
+        written(layout, chosen, Form.OCI_ARCHIVE)
+
+
 def test_a_directory_is_read_byte_for_byte(layouts, tmp_path):
     here, there, it = layouts(), layouts(), image("a", "b")
     write_directory(here, [stored(here, it)], str(tmp_path))
@@ -173,6 +185,15 @@ def test_layers_in_compressions_that_no_layer_may_have_are_compressed_again(layo
 def test_a_new_docker_archive_keeps_its_manifest_where_its_layers_are_compressed(layouts):
     it = image("one", "two")
     (found,) = read(layouts(), archives.packed(archives.new_docker_files(it, "made:1")))
+    assert found == Found(Digest(it.digest), ("docker.io/library/made:1",))
+
+
+def test_a_manifest_in_a_nested_index_beside_dockers_is_kept(layouts):
+    it = image("one")
+    index = index_of({"linux/amd64": it})
+    nested_ = archives.layout_files([descriptor(index, OCI["index"])], it)
+    files = {**archives.new_docker_files(it, "made:1"), **nested_, f"blobs/{digest_of(index).replace(':', '/')}": index}
+    (found,) = read(layouts(), archives.packed(files))
     assert found == Found(Digest(it.digest), ("docker.io/library/made:1",))
 
 
@@ -328,6 +349,7 @@ def old_circle() -> bytes:
 ONE = archives.docker_files(image("one"), "made:1")
 HOSTILE = {
     "nothing": b"",
+    "zeros without end": bytes(65 << 20),
     "text": b"this is no archive" * 100,
     "a root filesystem": tar_of([Entry("etc/passwd", content="root")]),
     "cut short": archives.packed(ONE)[:2000],

@@ -29,6 +29,7 @@ PACKAGES = {
     "dockerd": "docker.io",
     "fish": "fish",
     "newuidmap": "uidmap",
+    "openssl": "openssl",
     "podman": "podman",
     "runc": "runc",
     "skopeo": "skopeo",

@@ -29,10 +29,9 @@ from support.blobs import RemoteImage
 from support.certificates import certificates
 from support.peers import end_with_parent, require
 from support.store import SCRATCH
+from support.tokens import ISSUER, PASSWORDS, SERVICE, TokenService
 from support.waiting import wait_until
 
-# What is hard about a password: a colon, a space, and what is no ASCII.
-PASSWORDS = {"alice": "wonder:land é", "bob": "builder"}
 _HTPASSWD = {
     "alice": "$2b$04$8/bMGyVF9UtUr8gH8vXyIeq2zkViCuXmimmIewOciGUS9bnTzwyiu",
     "bob": "$2b$04$p0mq0VK3dioI/1UZ/AklhuVYGWYLOPAqCl6Dxy83pqFol3b1R1JIS",
@@ -182,11 +181,14 @@ def _expect(answer: Answer, status: int) -> Answer:
 
 
 @contextmanager
-def registry(*, tls: bool = False, users: Sequence[str] = (), mirror_of: str = "") -> Iterator[Registry]:
+def registry(
+    *, tls: bool = False, users: Sequence[str] = (), mirror_of: str = "", tokens: TokenService | None = None
+) -> Iterator[Registry]:
     """An empty registry.
 
     ``users`` are who may use it, each with its password of ``PASSWORDS``; the first one is who uploads here.
-    ``mirror_of`` is the URL of a registry whose content it fetches and keeps (a pull-through cache).
+    ``mirror_of`` is the URL of a registry whose content it fetches and keeps (a pull-through cache); ``tokens`` says
+    who may do what, instead of ``users``.
 
     Raises:
         Unavailable: `docker-registry` or `openssl` is not installed.
@@ -196,7 +198,7 @@ def registry(*, tls: bool = False, users: Sequence[str] = (), mirror_of: str = "
     try:
         ca = certificates(directory) if tls else None
         configuration = directory / "config.yml"
-        configuration.write_text(json.dumps(_configuration(directory, tls, users, mirror_of)))
+        configuration.write_text(json.dumps(_configuration(directory, tls, users, mirror_of, tokens)))
         log = directory / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(
@@ -222,7 +224,9 @@ def registry(*, tls: bool = False, users: Sequence[str] = (), mirror_of: str = "
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _configuration(directory: Path, tls: bool, users: Sequence[str], mirror_of: str) -> dict[str, Any]:
+def _configuration(
+    directory: Path, tls: bool, users: Sequence[str], mirror_of: str, tokens: TokenService | None
+) -> dict[str, Any]:
     """The configuration file, which is YAML, and so may be JSON. Port 0: the kernel chooses one that is free."""
     http: dict[str, Any] = {"addr": "127.0.0.1:0", "secret": "the test's"}
     if tls:
@@ -237,6 +241,9 @@ def _configuration(directory: Path, tls: bool, users: Sequence[str], mirror_of: 
         accounts = directory / "htpasswd"
         accounts.write_text("".join(f"{user}:{_HTPASSWD[user]}\n" for user in users))
         settings["auth"] = {"htpasswd": {"realm": "the test's", "path": str(accounts)}}
+    if tokens:
+        known = {"realm": tokens.url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(tokens.certificate)}
+        settings["auth"] = {"token": known}
     if mirror_of:
         settings["proxy"] = {"remoteurl": mirror_of}
     return settings

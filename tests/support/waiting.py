@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-import pytest
-
 Result = TypeVar("Result")
 
 
@@ -50,6 +48,8 @@ def run_bounded(command: Sequence[str], timeout: float, **options: Any) -> int:
 
 def unavailable(reason: str) -> NoReturn:
     """Skip the test with ``reason``; in CI, where everything is installed, fail it."""
+    import pytest  # benchmarks have none
+
     if os.environ.get("CI"):
         pytest.fail(f"unavailable in CI: {reason}", pytrace=False)
     pytest.skip(reason)

@@ -31,6 +31,7 @@ MAX_DOCUMENTS = 32 << 20
 MAX_BLOB = 64 << 30
 _MAX_NAME = 512  # longer ones mean nothing to anybody
 _MAX_LINKS = 8
+_MAX_PADDING = 64 << 20
 _OPAQUE = "application/octet-stream"
 _MAGICS = {b"\x1f\x8b\x08": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": OCI_LAYER_ZSTD}
 _LAYERS = "sha256"  # what identifies layers
@@ -71,8 +72,15 @@ class ArchiveMembers:
             if count >= MAX_MEMBERS:
                 raise CorruptContent(f"the archive has more than {MAX_MEMBERS} members: no image has so many")
             self._take(entry, reader)
-        while archive.read(CHUNK):
-            pass
+        self._read_rest(archive)
+
+    def _read_rest(self, archive: Source) -> None:
+        """A pipe is to be read to its end, and a compressed stream tells there whether it is whole."""
+        left = _MAX_PADDING
+        while data := archive.read(CHUNK):
+            left -= len(data)
+            if left < 0:
+                raise CorruptContent("the archive goes on after its end")
 
     def _take(self, entry: Entry, reader: TarReader) -> None:
         name = _inside(entry.name)

@@ -106,9 +106,8 @@ def _chosen(images: Iterable[Found], members: Members, wanted: Platform | None) 
     offered = {image: _config(members.layout, image.manifest).platform for image in found}
     suitable = tuple(image for image in found if platform.matches(wanted, offered[image]))
     if found and not suitable:
-        raise NotFound(
-            f"no image for {wanted} in the archive: it has {', '.join(sorted(set(map(str, offered.values()))))}"
-        )
+        has = ", ".join(sorted(set(map(str, offered.values()))))
+        raise NotFound(f"no image for {wanted} in the archive: it has {has}")
     return suitable
 
 
@@ -147,11 +146,18 @@ def _check_diff_ids(pieces: Sequence[Piece], config: ImageConfig) -> None:
 
 
 def _own_manifests(members: ArchiveMembers) -> Iterator[tuple[Digest, Descriptor]]:
-    """The manifests of the OCI image layout beside ``manifest.json``, by their images' ids."""
-    if members.has(_INDEX):
-        for entry in _few(decode(Index, members.document(_INDEX)).manifests):
-            if entry.media_type in MANIFEST_TYPES and members.has(blob_name(entry.digest)):
-                yield decode(Manifest, _document(members, entry)).config.digest, entry
+    """The manifests of the OCI image layout beside ``manifest.json``, also in nested indexes, by their images' ids."""
+    waiting = list(decode(Index, members.document(_INDEX)).manifests) if members.has(_INDEX) else []
+    seen: set[Digest] = set()
+    while waiting:
+        entry = waiting.pop()
+        if entry.digest in seen or not members.has(blob_name(entry.digest)):
+            continue
+        seen.add(entry.digest)
+        if entry.media_type in MANIFEST_TYPES:
+            yield decode(Manifest, _document(members, entry)).config.digest, entry
+        elif entry.media_type in INDEX_TYPES:
+            waiting += decode(Index, _document(members, entry)).manifests
 
 
 def _new_manifest(layout: ImageLayout, config: ImageConfig, id_: Digest, size: int, pieces: Sequence[Piece]) -> Digest:

@@ -2,7 +2,7 @@
 
 All forms are OCI image layouts (image-spec image-layout.md) with manifests and blobs byte for byte as they are stored.
 ``docker-archive`` is what ``docker save`` writes since Docker 25: a layout with ``manifest.json`` and ``repositories``
-beside, which every Docker since 1.10 loads. The same images give the same bytes: times are fixed, members sorted.
+beside, which every Docker since 1.10 loads (since 23 where a layer is compressed by zstd). The same images give the same bytes: times are fixed, members sorted.
 What does not belong here: which images are meant, and where the bytes go.
 """
 
@@ -77,10 +77,7 @@ def _parts(layout: ImageLayout, images: Sequence[Chosen], form: Form) -> tuple[P
     blobs = {image.manifest.digest for image in images}
     for manifest in manifests:
         blobs |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-    documents = {
-        "index.json": encode(_index(images, form)),
-        "oci-layout": encode(LayoutHeader(image_layout_version="1.0.0")),
-    }
+    documents = {"index.json": encode(_index(images, form)), "oci-layout": encode(_HEADER)}
     if form is Form.DOCKER_ARCHIVE:
         documents |= _dockers_documents(images, manifests)
     return (

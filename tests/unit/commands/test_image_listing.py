@@ -1,5 +1,6 @@
 """Rows, drawings and histories of images as an engine that only knows these would give them."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,6 +207,25 @@ def row_of(told: History) -> HistoryRow:
 def test_a_history_gives_no_orders_to_a_terminal_and_does_not_break_the_table() -> None:
     row = row_of(History(created_by="RUN\ta\nb\x1b[31m", comment="x\ry"))
     assert (row.created_by, row.comment) == ("RUN a b [31m", "x y")
+
+
+@pytest.mark.parametrize(
+    ("zone", "told", "shown"),
+    [
+        ("UTC", "2020-01-01T00:00:00.5+02:00", "2019-12-31T22:00:00Z"),
+        ("IST-5:30", "2020-01-01T00:00:00Z", "2020-01-01T05:30:00+05:30"),
+        ("LMT4:56:02", "0001-01-01T00:00:00Z", "0000-12-31T19:03:58-04:56"),
+        ("IST-5:30", "9999-12-31T23:59:59Z", "10000-01-01T05:29:59+05:30"),
+    ],
+)
+def test_moments_are_those_of_the_users_zone(monkeypatch: Any, zone: str, told: str, shown: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert row_of(History(created=told)).created_at == shown
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("moment", ["", "1970-01-01T00:00:00Z", "2020-13-41T00:00:00Z"])

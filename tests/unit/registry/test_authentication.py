@@ -2,6 +2,8 @@
 
 import base64
 import json
+import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs
 
@@ -161,6 +163,17 @@ def test_a_refusal_is_told_in_dockers_words(bench, client):
         client().repository(bench.host, "a/b").manifest("1")
 
 
+def test_a_token_that_is_not_enough_is_told_as_docker_tells_it(bench, client):
+    needed = f'Bearer realm="{bench.url}/token",error="insufficient_scope"'
+    bench.behave(tokens, answer(b'{"errors": [{"code": "UNAUTHORIZED"}]}', 401, {"WWW-Authenticate": needed}))
+    repository = client().repository(bench.host, "a/b")
+    with pytest.raises(Unauthorized, match=f"pull access denied for {bench.host}/a/b, .*: denied: requested access"):
+        repository.manifest("1")
+    with pytest.raises(Unauthorized, match=r"^denied: requested access to the resource is denied$"):
+        repository.has_blob(Digest.of(b""))
+    assert len(bench.asked("/token")) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "status", "said"),
     [
@@ -256,7 +269,8 @@ def test_a_login_is_proved_and_an_identity_token_kept_in_its_place(bench, client
         client().login(bench.host, login)
 
 
-def test_no_secret_is_shown(bench, client):
+def test_no_secret_is_shown_or_logged(bench, client, caplog):
+    caplog.set_level(logging.DEBUG)
     bench.behave(tokens, bearer(bench))
     registries = client(logins={bench.host: ALICE})
     registries.repository(bench.host, "a/b").manifest("1")
@@ -265,3 +279,4 @@ def test_no_secret_is_shown(bench, client):
     assert PASSWORD not in shown
     assert BASIC.removeprefix("Basic ") not in shown
     assert "'t1'" not in shown
+    assert not re.search(rf"{PASSWORD}|Bearer t1|{ALICE['auth']}", caplog.text)

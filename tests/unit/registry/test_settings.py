@@ -1,6 +1,7 @@
 """Where settings and certificates are found, and what is said of those that cannot be used."""
 
 import json
+import ssl
 
 import pytest
 
@@ -98,3 +99,12 @@ def test_only_an_insecure_registrys_certificate_goes_unchecked(environment):
     assert found.ssl_context(HOST).verify_mode.name == "CERT_REQUIRED"
     assert found.ssl_context(HOST).check_hostname
     assert found.ssl_context("localhost:5000").verify_mode.name == "CERT_NONE"
+
+
+def test_a_machine_without_authorities_has_those_that_httpx_comes_with(environment, monkeypatch):
+    nothing = ssl.get_default_verify_paths()._replace(cafile=None, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda context, purpose: None)
+    context = Settings.open(environment).ssl_context(HOST)
+    assert context.cert_store_stats()["x509_ca"] > 50
+    assert context.verify_mode == ssl.CERT_REQUIRED

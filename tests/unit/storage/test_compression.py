@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import resource
 
 import pytest
@@ -94,6 +95,19 @@ def test_a_bomb_is_read_in_bounded_memory(name, library):
         total += len(data)
     assert total == 100 << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 << 10  # KiB
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_more_than_a_gibibyte_is_read_only_if_it_is_packed_as_files_are(is_trusted, monkeypatch):
+    monkeypatch.setattr(compression, "_BOMB_SIZE", 1 << 20)
+    for content in (os.urandom(3 << 20), bytes(1 << 20)):
+        assert open_compressed(io.BytesIO(gzip.compress(content)), is_trusted).read() == content
+    bomb = gzip.compress(bytes(4 << 20))
+    if is_trusted:
+        assert len(open_compressed(io.BytesIO(bomb), is_trusted).read()) == 4 << 20
+    else:
+        with pytest.raises(CorruptContent, match="200 times its own size"):
+            open_compressed(io.BytesIO(bomb)).read()
 
 
 def test_written_gzip_is_read_by_others_and_always_the_same(library):

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernel_sandbox.errors import CorruptContent
-from kernel_sandbox.storage.ownership import decode_owner, encode_owner
+from kernel_sandbox.storage.ownership import InsideOwners, decode_owner, encode_owner
 
 
 @pytest.mark.parametrize("owner", [(0, 0), (0, 5), (1000, 0), (1000, 1000), (65534, 4294967294), (127, 128)])
@@ -20,3 +22,28 @@ def test_the_coding_is_protobuf():
 def test_a_damaged_attribute_is_refused(value):
     with pytest.raises(CorruptContent):
         decode_owner(value)
+
+
+def test_owners_inside_a_directory_are_told_apart_by_name():
+    owners = InsideOwners()
+    for number in range(500):
+        owners.add(b"%d" % number, number % 3, 7)
+    read = InsideOwners.decoded(owners.encoded())
+    assert [read.of(b"%d" % number) for number in range(500)] == [(number % 3, 7) for number in range(500)]
+    assert read.of(b"unknown") == (0, 0)
+    assert len(owners.encoded()) < 2100
+
+
+def test_where_there_is_no_room_all_have_the_commonest_owner():
+    owners = InsideOwners()
+    for number in range(30):
+        owners.add(b"%d" % number, 5 if number % 3 else 6, 7)
+    short = InsideOwners.decoded(owners.shortened().encoded())
+    assert short.of(b"0") == short.of(b"anything") == (5, 7)
+    assert len(owners.shortened().encoded()) == 12
+
+
+@given(st.binary(max_size=100))
+def test_nonsense_says_nothing_of_owners(value):
+    uid, gid = InsideOwners.decoded(value).of(b"name")
+    assert 0 <= uid < 0xFFFFFFFF and 0 <= gid < 0xFFFFFFFF

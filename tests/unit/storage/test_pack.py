@@ -9,9 +9,11 @@ import threading
 import pytest
 from support.worlds import ROOT
 
+from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import _portable_capability, pack_diff, pack_rootfs
 from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
+from kernel_sandbox.storage.tree import remove_tree
 from kernel_sandbox.storage.unpack import unpack_layer
 
 
@@ -230,3 +232,35 @@ def test_gnu_tar_reads_what_is_packed(directory, tmp_path):
     status = (tmp_path / "out" / "d" / "f").stat()
     assert (status.st_uid, status.st_nlink, status.st_mtime_ns) == (9, 2, 1_234_567_890_123_456_789)
     assert stat.S_ISREG(status.st_mode)
+
+
+def test_large_holes_are_left_out_and_small_ones_written(world, directory):
+    for name, size in (("small", 3 << 20), ("large", 9 << 30)):
+        with (directory / name).open("wb") as file:
+            file.write(b"begin")
+            file.truncate(size)
+    data = packed(world, pack_diff, directory)
+    assert len(data) < 4 << 20
+    reader = TarReader(io.BytesIO(data))
+    found = {entry.name: entry for entry in reader}
+    assert found[b"small"].segments is None and found[b"small"].size == 3 << 20
+    assert found[b"large"].segments is not None and found[b"large"].size == 9 << 30
+    again = directory.parent / "again"
+    again.mkdir()
+    world.run(unpack_layer, io.BytesIO(data), again, world.ownership)
+    for name in ("small", "large"):
+        there, here = (directory / name).stat(), (again / name).stat()
+        assert (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns)
+        assert here.st_blocks * 512 <= 1 << 20
+
+
+def test_a_path_that_no_one_can_unpack_is_named(directory):
+    parts = ["d" * 250] * 17
+    at = os.open(directory, os.O_RDONLY)
+    for part in parts:
+        os.mkdir(part, dir_fd=at)
+        at = os.open(part, os.O_RDONLY, dir_fd=at)
+    with pytest.raises(SandboxError, match=r"cannot archive 'ddd.*4266 bytes") as refusal:
+        pack_diff(directory, io.BytesIO(), Ownership.REAL)
+    assert len(str(refusal.value)) < 400
+    remove_tree(directory)

@@ -6,12 +6,13 @@ import tarfile
 import pytest
 from support.worlds import ROOT, SINGLE
 
-from kernel_sandbox.errors import CorruptContent, HostError
+from kernel_sandbox.errors import CorruptContent, HostError, StoreError
 from kernel_sandbox.storage import ownership
 from kernel_sandbox.storage.making import Limits
 from kernel_sandbox.storage.overlay import CAPABILITY_XATTR, NODE_XATTR
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import END, Entry, Kind, header
+from kernel_sandbox.storage.pack import pack_diff
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
 from kernel_sandbox.storage.unpack import unpack_layer
 
 DIRECTORY, FILE, SYMLINK, HARDLINK = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK
@@ -253,3 +254,44 @@ def test_the_archive_is_read_to_its_end(world, directory):
     stream = io.BytesIO(archive(file(b"a")) + bytes(20 * 512))
     unpack_layer(stream, directory, Ownership.SINGLE)
     assert not stream.read()
+
+
+def test_what_does_not_fit_is_not_begun(directory, monkeypatch):
+    small = os.statvfs_result((4096, 4096, 9000, 9000, 4096, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: small)
+    with pytest.raises(StoreError, match="no space left to unpack 'large'"):
+        unpack_layer(io.BytesIO(header(Entry(b"large", FILE, size=17 << 20))), directory, Ownership.SINGLE)
+    assert (directory / "large").stat().st_size == 0
+
+
+def test_long_runs_of_zeros_take_no_disk(world, directory):
+    content = bytes(5 << 20) + b"end" + bytes(3 << 20)
+    unpack(world, archive(file(b"zeros", content), file(b"only", bytes(2 << 20))), directory)
+    assert (directory / "zeros").read_bytes() == content
+    assert (directory / "only").read_bytes() == bytes(2 << 20)
+    assert (directory / "zeros").stat().st_blocks * 512 < 3 << 20
+    assert (directory / "only").stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_directory_keeps_its_time_whatever_comes_later(world, directory):
+    data = archive(
+        Entry(b"./", DIRECTORY, mtime=1), Entry(b"a/", DIRECTORY, mtime=2), Entry(b"b/", DIRECTORY, mtime=3),
+        file(b"a/1"), file(b"b/1"), Entry(b"a/link", SYMLINK, link=b"x"), file(b"a/implied/2"), file(b"top"),
+        Entry(b"a/last/", DIRECTORY, mtime=4), file(b"a/.wh.gone", b""), file(b"a/last/3"),
+    )  # fmt: skip
+    unpack(world, data, directory)
+    times = {name: (directory / name).stat().st_mtime_ns for name in (".", "a", "b", "a/last")}
+    assert times == {".": 1, "a": 2, "b": 3, "a/last": 4}
+
+
+def test_owners_of_links_are_kept_with_a_single_id_however_many_there_are(directory, tmp_path):
+    many = [Entry(b"many/%d" % number, SYMLINK, link=b"x", uid=number % 7, gid=5) for number in range(20_000)]
+    few = [Entry(b"few/%d" % number, Kind.FIFO, uid=number % 7, gid=5) for number in range(70)]
+    size = SINGLE.run(unpack_layer, io.BytesIO(archive(*few, *many)), directory, Ownership.SINGLE)
+    assert size == len(many)
+    out = io.BytesIO()
+    pack_diff(directory, out, Ownership.SINGLE)
+    out.seek(0)
+    owners = {entry.name: (entry.uid, entry.gid) for entry in TarReader(out)}
+    assert {entry.name: owners[entry.name] for entry in few} == {entry.name: (entry.uid, 5) for entry in few}
+    assert {owners[entry.name][1] for entry in many} == {5}
