@@ -167,8 +167,9 @@ class Content:
         return self._state.images.by_id(image.id.hex)[0]
 
     def _size(self, blob: Digest, diff_id: Digest, chain_id: Digest) -> int:
-        """The bytes of an unpacked layer's files; one that is not unpacked is."""
-        known = self._state.images.layer_size(chain_id)
+        """The bytes of an unpacked layer's files; one that is not unpacked is, and a blob that no image has it in is
+        compared with it: a stranger's image may name it beside layers that are here."""
+        known = self._state.images.layer_size(chain_id, blob)
         is_known = known != UNKNOWN_SIZE and self.has_layer(chain_id)
         return known if is_known else self.unpack_layer(blob, diff_id, chain_id)
 

@@ -110,14 +110,18 @@ def _unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
     """Returns the bytes that the layer takes."""
     paths = task.paths
     target = paths.layer(Digest(task.chain_id))
-    if os.path.isdir(target):
-        return tree.files_size(target)
     layout = ImageLayout(paths.oci, Staging(paths.staging))
-    with _staging(paths).directory() as root, layout.open(Digest(task.blob)) as blob:
-        os.chmod(root, 0o755)
-        with read_ahead(Verified(open_compressed(blob, task.is_recorded), task.diff_id)) as archive_:
-            size = unpack_layer(archive_, root, writable.ownership())
-        _settle(root, target)
+    with layout.open(Digest(task.blob)) as blob:
+        archive = Verified(open_compressed(blob, task.is_recorded), task.diff_id)
+        if os.path.isdir(target):
+            while archive.read(_CHUNK):  # other bytes may claim to be the layer that is here
+                pass
+            return tree.files_size(target)
+        with _staging(paths).directory() as root:
+            os.chmod(root, 0o755)
+            with read_ahead(archive) as archive_:
+                size = unpack_layer(archive_, root, writable.ownership())
+            _settle(root, target)
     return size
 
 

@@ -103,6 +103,7 @@ def decode(cls: type[A], data: bytes) -> A:
         raise CorruptContent(f"invalid {cls.__name__}: {error}") from None
 
 
+_MAX_LINK = 8 << 10
 _LINK = re.compile(r'\s*<([^<>]*)>\s*((?:;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^";,\s]+)\s*)*)(?:,|\Z)')
 _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^";,\s]+))', re.IGNORECASE)
 
@@ -110,11 +111,8 @@ _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^";,\s]+))', re.IGNORECASE
 def next_page(links: Iterable[str]) -> str:
     """The target of the link to the next page in the fields ``Link`` of an answer (RFC 8288); "" on the last one."""
     for field in links:
-        for link in _LINK.finditer(field[:MAX_LINK]):
+        for link in _LINK.finditer(field[:_MAX_LINK]):
             relation = _RELATION.search(link[2])
             if relation and "next" in (relation[1] or relation[2] or "").lower().split():
                 return link[1]
     return ""
-
-
-MAX_LINK = 8 << 10

@@ -149,9 +149,10 @@ class ImageRecords:
             _image(row, layers.get(row["id"], []), tags.get(row["id"], []), digests.get(row["id"], [])) for row in rows
         )
 
-    def layer_size(self, chain_id: Digest) -> int:
-        """The bytes of a layer's files as some image has recorded them, or ``UNKNOWN_SIZE``."""
-        rows = self._database.rows("SELECT max(size) AS size FROM image_layers WHERE chain_id = ?", chain_id)
+    def layer_size(self, chain_id: Digest, blob: Digest) -> int:
+        """The bytes of a layer's files as some image that has it in this blob has recorded them, or ``UNKNOWN_SIZE``."""
+        query = "SELECT max(size) AS size FROM image_layers WHERE chain_id = ? AND blob = ?"
+        rows = self._database.rows(query, chain_id, blob)
         return UNKNOWN_SIZE if rows[0]["size"] is None else int(rows[0]["size"])
 
     def unused_layers(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:

@@ -2,7 +2,9 @@
 
 All forms are OCI image layouts (image-spec image-layout.md) with manifests and blobs byte for byte as they are stored.
 ``docker-archive`` is what ``docker save`` writes since Docker 25: a layout with ``manifest.json`` and ``repositories``
-beside, which every Docker since 1.10 loads (since 23 where a layer is compressed by zstd). The same images give the same bytes: times are fixed, members sorted.
+beside, which every Docker since 1.10 loads (since 23 where zstd has compressed a layer). The same images give the same
+bytes: times are fixed, members sorted.
+
 What does not belong here: which images are meant, and where the bytes go.
 """
 

@@ -106,4 +106,4 @@ def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_named(text: str) -> None:
     with pytest.raises(UsageError) as refusal:
         parse_bytes(text)
-    assert str(refusal.value) == f"invalid size: '{text}'"
+    assert refusal.value.args == (f"invalid size: '{text}'",)
