@@ -1,4 +1,4 @@
-# lint test demo lab bench clean: each makes .venv and installs what it needs first.
+# lint test demo lab bench bench-images clean: each makes .venv and installs what it needs first.
 # Needs python3 (3.11 or later) with venv. PYTHON=... chooses another interpreter.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 TOUR := notebooks/00_tour.ipynb
 
 .DELETE_ON_ERROR:
-.PHONY: lint test demo lab bench clean
+.PHONY: lint test demo lab bench bench-images clean
 
 # pip is what `venv` writes last: without it the environment is half made.
 $(VENV)/bin/pip:
@@ -40,6 +40,10 @@ lab: $(VENV)/.with-lab
 
 bench: $(VENV)/.with-demo
 	@$(VENV)/bin/python benchmarks/run.py
+
+# IMAGE_CACHE=DIRECTORY keeps the image of 300 MB that is made first.
+bench-images: $(VENV)/.with-test
+	@$(VENV)/bin/python benchmarks/images.py $(if $(IMAGE_CACHE),--cache $(IMAGE_CACHE))
 
 # The store with its images and containers stays: `kernel-sandbox rm` and `rmi` empty it.
 clean:

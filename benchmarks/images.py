@@ -28,9 +28,9 @@ from big_image import TAG, BigImage, big_image
 from memory import peak_of
 from run import Benchmark, Contestant, Target, measure, table, verdict
 from support import peers
-from support.peers import Unavailable
+from support.peers import Peer, Unavailable
 from support.registries import Registry, registry
-from support.store import SCRATCH, temporary_store
+from support.store import COMMAND, SCRATCH, temporary_store
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine import Engine as WarmEngine
@@ -80,7 +80,7 @@ class Bench:
         self.scratch = scratch
         self._resources = resources
         self.store = resources.enter_context(temporary_store())
-        self.ours = Engine(OURS, self.store.cli)
+        self.ours = Engine(OURS, partial(Peer(OURS, (COMMAND,)).cli, env=self.store.environ()))
 
     @cached_property
     def warm(self) -> "WarmEngine":

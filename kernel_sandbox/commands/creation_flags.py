@@ -103,7 +103,13 @@ def _identity() -> tuple[click.Option, ...]:
         _many("--label-file", "label_files", metavar="FILE", help="Attach the labels in a file, one a line."),
         _option("--cidfile", default="", metavar="FILE", help="Write the container's id to a file."),
         _option("--rm", "remove", is_flag=True, help="Remove the container when it has ended."),
-        _option("--platform", default="", metavar="OS/ARCH", help="Insist on an image for this platform."),
+        _option(
+            "--platform",
+            default="",
+            envvar="DOCKER_DEFAULT_PLATFORM",
+            metavar="OS/ARCH",
+            help="Insist on an image for this platform.",
+        ),
         _option("--pull", default="missing", metavar="missing|never|always", help="Whether to fetch the image."),
         _option("-q", "--quiet", is_flag=True, help="Do not tell how it is fetched."),
     )

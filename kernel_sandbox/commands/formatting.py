@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from kernel_sandbox.commands.results import Lines, Result, Table
+from kernel_sandbox.spec.json_text import harmless
 
 _TABLE = "table "
 _AS_JSON = ("json", "{{json .}}")
@@ -40,7 +41,7 @@ def formatted(
 
 def _in_json(row: msgspec.Struct) -> str:
     """As Go's json.Marshal writes it, which keeps clear of HTML."""
-    return msgspec.json.encode(row, enc_hook=str, order="sorted").decode().translate(_IN_HTML)
+    return harmless(msgspec.json.encode(row, enc_hook=str, order="sorted").decode().translate(_IN_HTML))
 
 
 def _label_of(labels: Mapping[str, str]) -> Mapping[str, Callable[[str], str]]:
@@ -72,4 +73,4 @@ def rendered(text: str, documents: Sequence[object], strict: bool = True) -> Lin
 
 def to_json(documents: Sequence[object]) -> str:
     """An array as ``inspect`` prints it, indented by four."""
-    return msgspec.json.format(msgspec.json.encode(documents, enc_hook=str), indent=4).decode()
+    return harmless(msgspec.json.format(msgspec.json.encode(documents, enc_hook=str), indent=4).decode())

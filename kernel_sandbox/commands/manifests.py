@@ -12,6 +12,7 @@ from kernel_sandbox.commands.command import Command, Context, Group
 from kernel_sandbox.commands.results import Document, Result
 from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec.image import DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Descriptor, Index
+from kernel_sandbox.spec.json_text import harmless
 
 if TYPE_CHECKING:
     from kernel_sandbox.engine.remote_manifests import RemoteManifest
@@ -97,4 +98,4 @@ def _platform(descriptor: Descriptor) -> dict[str, Any]:
 
 
 def _json(document: object, indent: str | int) -> str:
-    return json.dumps(document, indent=indent, ensure_ascii=False)
+    return harmless(json.dumps(document, indent=indent, ensure_ascii=False))

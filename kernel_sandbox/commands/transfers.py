@@ -20,10 +20,14 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print the name alone,
 @click.command(cls=Command)
 @_ALL_TAGS
 @click.option(
-    "--platform", default="", metavar="OS[/ARCH[/VARIANT]]", help="The image for this platform, not this machine's."
+    "--platform",
+    default="",
+    envvar="DOCKER_DEFAULT_PLATFORM",
+    metavar="OS[/ARCH[/VARIANT]]",
+    help="The image for this platform, not this machine's.",
 )
 @_QUIET
-@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.argument("name", metavar="IMAGE[:TAG|@DIGEST]")
 @click.pass_obj
 def pull(context: Context, all_tags: bool, platform: str, quiet: bool, name: str) -> Result:
     """Fetch an image from a registry."""
@@ -40,7 +44,7 @@ def pull(context: Context, all_tags: bool, platform: str, quiet: bool, name: str
 @click.command(cls=Command)
 @_ALL_TAGS
 @_QUIET
-@click.argument("name", metavar="NAME[:TAG]")
+@click.argument("name", metavar="IMAGE[:TAG]")
 @click.pass_obj
 def push(context: Context, all_tags: bool, quiet: bool, name: str) -> Result:
     """Give an image to a registry, under the name that it has."""

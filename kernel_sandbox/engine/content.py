@@ -25,6 +25,8 @@ from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
+_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1  # what SQLite has integers for
+
 
 class Content:
     """The content of one store's images. ``layout`` holds the blobs."""
@@ -186,8 +188,11 @@ class Content:
 
 
 def _moment(text: str) -> int:
-    """A document's time in nanoseconds since the epoch, 0 where it tells none. Raises CorruptContent."""
+    """A document's time in nanoseconds since the epoch, 0 where it tells none. Raises CorruptContent.
+
+    Go's zero time, which is met often, and all else that does not fit becomes the nearest moment that does.
+    """
     try:
-        return parse_time(text, 0, 0) if text else 0
+        return min(max(parse_time(text, 0, 0), _EARLIEST), _LATEST) if text else 0
     except UsageError as error:
         raise CorruptContent(f"invalid ImageConfig: {error}") from None

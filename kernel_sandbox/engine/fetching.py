@@ -80,9 +80,11 @@ def shown(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        return url
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
     return str(parsed.copy_with(username=None, password=None)) if parsed.userinfo else url
 
 
 def _complaint(url: str, error: Exception) -> SandboxError:
-    return SandboxError(f"cannot fetch {shown(url)}: {error or type(error).__name__}")
+    reason = "it is no URL" if isinstance(error, httpx.InvalidURL) else error or type(error).__name__
+    return SandboxError(f"cannot fetch {shown(url)}: {reason}")

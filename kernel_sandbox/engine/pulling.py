@@ -27,6 +27,7 @@ from kernel_sandbox.spec.image import Descriptor, Manifest, Platform
 from kernel_sandbox.spec.progress import Progress, Tell
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.staging import store_errors
 from kernel_sandbox.storage.state import State
 
 if TYPE_CHECKING:
@@ -214,8 +215,9 @@ class Puller:
     def _turn(self, layer: Layer, tell: Tell) -> Iterator[None]:
         """One pull of a layer at a time, in all processes. What a killed one leaves is found as abandoned."""
         path = os.path.join(self._paths.staging, layer.blob.digest.hex)
-        while (held := locks.take(path)) is None:
-            tell(layer.moved("Waiting", 0))
+        with store_errors(path):
+            while (held := locks.take(path)) is None:
+                tell(layer.moved("Waiting", 0))
         try:
             yield
         finally:
@@ -250,6 +252,8 @@ def _check(manifest: Manifest) -> None:
             raise CorruptContent(f"its layer {layer.digest.hex[:_SHORT_ID]} is kept outside of the registry")
         if layer.media_type not in _LAYER_TYPES:
             raise CorruptContent(f"unsupported media type {layer.media_type[:100]} of a layer")
+        if layer.size > documents.MAX_BLOB:
+            raise CorruptContent(f"its layer {layer.digest.hex[:_SHORT_ID]} has {layer.size} bytes: too many")
 
 
 class _Typed(documents.Document, frozen=True, kw_only=True, rename="camel"):

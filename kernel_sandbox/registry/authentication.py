@@ -28,6 +28,7 @@ from kernel_sandbox.spec.challenge import Challenge
 from kernel_sandbox.spec.docker_config import Login
 
 _CLIENT = "kernel-sandbox"
+_LONGEST_IDENTITY = 64 << 10
 _LEAST_LIFETIME = 60.0
 """Seconds: what a token's lifetime is by the specification unless it is said to be longer."""
 
@@ -136,6 +137,8 @@ class Authenticator:
         value = answer.token or answer.access_token or ""
         if not value.isascii() or not value.isprintable() or not value:
             raise RegistryError(f"{netloc(realm)} gives no token that can be used")
+        if len(answer.refresh_token or "") > _LONGEST_IDENTITY:
+            raise RegistryError(f"{netloc(realm)} gives an identity token that is too long to keep")
         self.identity_token = answer.refresh_token or self.identity_token
         return _Token(value, started + max(answer.expires_in or 0, _LEAST_LIFETIME))
 

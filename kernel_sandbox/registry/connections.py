@@ -38,7 +38,7 @@ class Connections(httpcore.NetworkBackend):
 
     @contextlib.contextmanager
     def expecting(self, seconds: float) -> Iterator[None]:
-        """Around a request of this thread: its answer begins so long after its last byte, or not at all."""
+        """Around a request of this thread, or a wait for more of its answer: it comes in so many *seconds*, or not."""
         self._expected.within, self._expected.until = seconds, time.monotonic() + seconds
         try:
             yield
@@ -51,9 +51,9 @@ class Connections(httpcore.NetworkBackend):
             self._expected.until = time.monotonic() + self._expected.within
 
     def check(self) -> None:
-        """Raises httpcore.ReadTimeout when the answer should have begun."""
+        """Raises httpcore.ReadTimeout when what is expected should have come."""
         if time.monotonic() > getattr(self._expected, "until", float("inf")):
-            raise httpcore.ReadTimeout("the answer does not begin")
+            raise httpcore.ReadTimeout("what is expected does not come")
 
     def watch(self, stream: httpcore.NetworkStream) -> _Stream:
         """The same connection, one that can be given up."""

@@ -81,8 +81,10 @@ class Transport:
         """The content as it comes; raises Unreachable when it stops, or is too slow to be meant to end."""
         patience = self.patience
         start, count = time.monotonic(), 0
+        content = response.iter_raw()
         with unreachable(netloc(response.url)):
-            for chunk in response.iter_raw():
+            # What frames the content (chunks' lengths, trailers) may drip, too, and is no chunk.
+            while (chunk := self._within(patience.window, content)) is not None:
                 yield chunk
                 count += len(chunk)
                 now = time.monotonic()
@@ -90,6 +92,10 @@ class Transport:
                     if count < patience.least_bytes:
                         raise Unreachable(netloc(response.url), "it sends next to nothing", passing=True)
                     start, count = now, 0
+
+    def _within(self, seconds: float, content: Iterator[bytes]) -> bytes | None:
+        with self._connections.expecting(seconds):
+            return next(content, None)
 
     def read(self, response: httpx.Response, limit: int) -> bytes:
         """The whole content, of *limit* bytes at most; raises RegistryError."""
@@ -209,9 +215,9 @@ class Transport:
                 verify = self._settings.ssl_context(host) if host else False
                 try:
                     self._pools[host, proxy] = self._connections.transport(verify, proxy)
-                except (ImportError, ValueError, httpx.InvalidURL) as error:
+                except (ImportError, ValueError, httpx.InvalidURL):
                     raise HostError(
-                        f"cannot use the proxy that the environment names for {url.scheme}: {error}"
+                        f"cannot use the proxy that the environment names for {url.scheme}: write it as http://HOST:PORT"
                     ) from None
             return self._pools[host, proxy]
 

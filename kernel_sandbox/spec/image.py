@@ -39,6 +39,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 MAX_DOCUMENT = 4 << 20
 """Bytes of the largest document that is read; registries refuse larger manifests too."""
 MAX_LAYERS = 127
+MAX_BLOB = 64 << 30
+"""Bytes of the largest layer that is taken in."""
+_MAX_OBJECTS = 100_000
 
 _RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\Z"
 Time = Annotated[str, msgspec.Meta(pattern=_RFC3339)]
@@ -197,10 +200,12 @@ def decode(cls: type[D], data: bytes) -> D:
     what = cls.__name__
     if len(data) > MAX_DOCUMENT:
         raise CorruptContent(f"invalid {what}: {len(data)} bytes, more than {MAX_DOCUMENT}")
+    if data.count(b"{") + data.count(b"[") > _MAX_OBJECTS:
+        raise CorruptContent(f"invalid {what}: more than {_MAX_OBJECTS} objects, which would fill the memory")
     try:
         raw = _without_nulls(msgspec.json.decode(data))
-        if isinstance(raw, dict) and "manifests" in raw and ("layers" in raw or "config" in raw):
-            raise CorruptContent(f"invalid {what}: it is both a manifest and an index")
+        if isinstance(raw, dict):
+            _check_members(raw, what)
         return msgspec.convert(raw, type=cls, dec_hook=_decode_digest)
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptContent(f"invalid {what}: {error}") from None
@@ -247,6 +252,15 @@ def platform_of_machine(machine: str) -> Platform:
 def _check_media_type(media_type: str, known: tuple[str, ...]) -> None:
     if media_type and media_type not in known:
         raise ValueError(f"media type {media_type[:100]!r} contradicts the content")
+
+
+def _check_members(document: Mapping[str, Any], what: str) -> None:
+    """Go, and with it most who read such documents, takes no notice of capitals. Raises CorruptContent."""
+    names = {name.casefold() for name in document}
+    if len(names) < len(document):
+        raise CorruptContent(f"invalid {what}: it has members whose names differ in capitals alone")
+    if "manifests" in names and not names.isdisjoint(("layers", "config")):
+        raise CorruptContent(f"invalid {what}: it is both a manifest and an index")
 
 
 def _without_nulls(value: Any) -> Any:

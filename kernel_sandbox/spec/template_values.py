@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 
+from kernel_sandbox.spec.json_text import harmless
+
 
 class NoValue:
     """What a map holds under a key it does not have, or one of Go's typed nils: false, empty, and ``null`` in JSON.
@@ -339,7 +341,7 @@ def _less(first: Any, second: Any) -> bool:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value, order="deterministic", enc_hook=str).decode()
+    return harmless(msgspec.json.encode(value, order="deterministic", enc_hook=str).decode())
 
 
 def _title(text: object) -> str:

@@ -53,7 +53,7 @@ _KINDS = {
     stat.S_IFBLK: Kind.BLOCK,
 }
 _LOCAL_XATTRS = frozenset((b"security.selinux", b"security.ima", b"security.evm"))  # mean something on this host only
-_ZEROS = 64 << 20
+_ZEROS = 256 << 20
 _PATH_MAX = 4096  # with the final NUL
 _CAPABILITY = b"security.capability"
 _CAPABILITY_V2, _CAPABILITY_V3 = 0x02000000, 0x03000000

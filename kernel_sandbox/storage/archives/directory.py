@@ -57,7 +57,8 @@ class DirectoryMembers:
             descriptor = openat2(self._directory, name, _FILE, resolve=_BENEATH)
         except OSError:
             raise missing(name) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise missing(name)
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise missing(name)
             yield file

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
-from kernel_sandbox.spec.image import MAX_DOCUMENT, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from kernel_sandbox.spec.image import MAX_BLOB, MAX_DOCUMENT, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.layers import LayerWriter
 from kernel_sandbox.storage.layout import Blob, ImageLayout
@@ -28,7 +28,8 @@ from kernel_sandbox.storage.threads import WriteBehind
 MAX_MEMBERS = 1 << 16
 MAX_DOCUMENTS = 32 << 20
 """Bytes of all the documents of an archive together."""
-MAX_BLOB = 64 << 30
+MAX_READINGS = 4 * MAX_DOCUMENTS
+"""The same, where each counts as often as it is read."""
 _MAX_NAME = 512  # longer ones mean nothing to anybody
 _MAX_LINKS = 8
 _MAX_PADDING = 64 << 20
@@ -61,6 +62,7 @@ class ArchiveMembers:
         self._pieces: dict[str, Piece] = {}
         self._links: dict[str, str] = {}
         self._room = MAX_DOCUMENTS
+        self._readings = MAX_READINGS
 
     def read(self, archive: Source) -> None:
         """Take all members in, and read the stream to its end.
@@ -143,6 +145,9 @@ class ArchiveMembers:
             raise CorruptContent(f"the archive's {_told(name)} is too large, or no document")
         if found not in self._documents:
             raise missing(name)
+        self._readings -= len(self._documents[found])
+        if self._readings < 0:
+            raise CorruptContent("the archive's images have the same documents, again and again")
         return self._documents[found]
 
     def layer(self, name: str) -> Piece:

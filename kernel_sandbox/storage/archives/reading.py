@@ -128,8 +128,13 @@ def _config(layout: ImageLayout, manifest: Digest) -> ImageConfig:
 def _docker_image(members: ArchiveMembers, item: docker_archive.Item, manifests: dict[Digest, Descriptor]) -> Found:
     raw = members.document(item.config)
     config = decode(ImageConfig, raw)
+    layers = item.layers or ()
+    if len(layers) != len(config.rootfs.diff_ids):
+        raise CorruptContent(
+            f"invalid image: {len(layers)} layers in manifest.json, {len(config.rootfs.diff_ids)} in the config"
+        )
     id_ = members.layout.put(raw)
-    pieces = [members.layer(name) for name in item.layers or ()]
+    pieces = [members.layer(name) for name in layers]
     _check_diff_ids(pieces, config)
     names = tuple(_tag(name) for name in item.repo_tags or ())
     own = manifests.get(id_)
@@ -140,7 +145,7 @@ def _docker_image(members: ArchiveMembers, item: docker_archive.Item, manifests:
 
 def _check_diff_ids(pieces: Sequence[Piece], config: ImageConfig) -> None:
     """Those layers that came as they are identified; the others are checked when they are unpacked."""
-    for number, (piece, diff_id) in enumerate(zip(pieces, config.rootfs.diff_ids, strict=False)):
+    for number, (piece, diff_id) in enumerate(zip(pieces, config.rootfs.diff_ids, strict=True)):
         if piece.was_plain and piece.content != diff_id:
             raise CorruptContent(f"invalid diffID for layer {number}: expected {diff_id}, got {piece.content}")
 
@@ -175,18 +180,16 @@ def _new_manifest(layout: ImageLayout, config: ImageConfig, id_: Digest, size: i
 
 def _tag(name: str) -> str:
     try:
-        parsed = reference.parse(name)
+        return str(reference.parse_tag(name))
     except UsageError as error:
         raise CorruptContent(f"the archive calls an image {name[:200]!r}: {error}") from None
-    if parsed.digest:
-        raise CorruptContent(f"the archive calls an image {name[:200]!r}: a digest is no tag")
-    return str(parsed)
 
 
 # The schema of 2013
 
 
 def _old_images(members: ArchiveMembers) -> Iterator[Found]:
+    diff_ids: dict[Digest, Digest] = {}
     names: dict[str, list[str]] = {}
     for repository, tags in docker_archive.decode_repositories(members.document(docker_archive.REPOSITORIES)).items():
         for tag, id_ in tags.items():
@@ -194,8 +197,11 @@ def _old_images(members: ArchiveMembers) -> Iterator[Found]:
     for id_, its_names in _few(tuple(names.items())):
         chain = _ancestry(members, id_)
         pieces = [members.layer(f"{each}/layer.tar") for each in chain]
-        diff_ids = [_diff_id(members.layout, piece) for piece in pieces]
-        raw = docker_archive.configuration([members.document(f"{each}/json") for each in chain], diff_ids)
+        for piece in pieces:
+            if piece.blob.digest not in diff_ids:
+                diff_ids[piece.blob.digest] = _diff_id(members.layout, piece)
+        described = [members.document(f"{each}/json") for each in chain]
+        raw = docker_archive.configuration(described, [diff_ids[piece.blob.digest] for piece in pieces])
         config = decode(ImageConfig, raw)
         yield Found(_new_manifest(members.layout, config, members.layout.put(raw), len(raw), pieces), tuple(its_names))
 
