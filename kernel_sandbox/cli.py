@@ -132,7 +132,7 @@ def _show(result: Result) -> int:
                 _write(frame)
         case Stream():
             for line in result.lines:
-                print(line, flush=True)
+                print(_presentable(line), flush=True)
         case Live():
             for view in result.views:
                 print(_HOME + f"{view.text()}\n".replace("\n", _END_OF_LINE) + _END_OF_SCREEN, end="", flush=True)
@@ -143,10 +143,17 @@ def _show(result: Result) -> int:
             for line in result.steps(_lines(sys.stdout)):
                 print(line, flush=True)
         case _:
-            print(result.printed(), end="", flush=True)
+            print(_presentable(result.printed()), end="", flush=True)
     for error in result.errors:
         _complain(error)
     return int(any(error.exit_code for error in result.errors))
+
+
+def _presentable(text: str) -> str:
+    """What a stranger put into an image, and a template takes out, gives no orders to a terminal; programs get it."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        return text
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\u{ord(each):04x}" for each in text)
 
 
 def _foreground(result: Foreground) -> int:

@@ -14,6 +14,7 @@ from IPython.core.getipython import get_ipython
 from kernel_sandbox.spec.progress import Progress, Tell
 
 _LAYER = re.compile("[0-9a-f]{12}")
+_BEGINNINGS = ("Pulling fs layer", "Preparing", "Waiting")
 
 
 @contextmanager
@@ -41,7 +42,7 @@ class _Lines:
 
 
 class Bars:
-    """A bar for each layer, by its id. *make* makes one, an object such as ``tqdm.tqdm``."""
+    """A bar for each layer of which bytes move, by its id. *make* makes one, an object such as ``tqdm.tqdm``."""
 
     def __init__(self, make: Callable[..., Any], tell_line: Tell) -> None:
         self._make = make
@@ -52,21 +53,29 @@ class Bars:
         if not _LAYER.fullmatch(progress.id):
             self._tell_line(progress)
             return
-        text = str(progress)
         bar = self._bars.get(progress.id)
-        if bar is None:
-            bar = self._bars[progress.id] = self._make(desc=text, unit="B", unit_scale=True)
-        if progress.total:
-            if bar.total != progress.total or progress.current < bar.n:
-                bar.reset(progress.total)
-            bar.update(progress.current - bar.n)
-        if bar.desc != text:  # it is drawn with each description, but not with each update
-            bar.set_description_str(text)
+        if bar:
+            _move(bar, progress)
+        elif progress.total:
+            bar = self._make(desc=str(progress), total=progress.total, unit="B", unit_scale=True)
+            bar.update(progress.current)
+            self._bars[progress.id] = bar
+        elif progress.status not in _BEGINNINGS:
+            self._tell_line(progress)
 
     def close(self) -> None:
         """Leave the bars as they are."""
         for bar in self._bars.values():
             bar.close()
+
+
+def _move(bar: Any, progress: Progress) -> None:
+    if progress.total:
+        if bar.total != progress.total or progress.current < bar.n:
+            bar.reset(progress.total)
+        bar.update(progress.current - bar.n)
+    if bar.desc != str(progress):  # it is drawn with each description, but not with each update
+        bar.set_description_str(str(progress))
 
 
 def _bar_maker() -> Callable[..., Any] | None:

@@ -1,8 +1,9 @@
 """`make test` and `make lint`: every check and every test, stage after stage, and one line that sums them up.
 
 A stage that fails does not stop the ones after it. As root the tests that make containers are run three
-times: as root, as an ordinary user with a single id, and as one with subordinate ids. Tests mostly wait, so several
-lanes of stages run side by side; what a stage prints is shown when it has ended.
+times: as root, as an ordinary user with a single id, and as one with subordinate ids. Several lanes of stages run side
+by side; what a stage prints is shown when it has ended. Root's containers come from commands as they are installed,
+those of the other stages from forks of a warm one (``support.forks``), since a start is the same for every user.
 
     tests/run.py          everything
     tests/run.py lint     the linters, the types and the import contracts
@@ -37,6 +38,7 @@ REAL = (*INTEGRATION, "tests/notebook")
 INTEROP = "tests/interop"
 LESSONS = "notebooks"
 WORDS = "same_for_every_user"
+FORKED = {"KS_FORKED": "1"}
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ def count(report: Path) -> Outcome:
     return outcome
 
 
-def ourselves(scratch: Path, arguments: list[str], output: Path) -> int:
+def ourselves(scratch: Path, extra: Mapping[str, str], arguments: list[str], output: Path) -> int:
     """Run Python as the user who called make; its stores and temporary files go below ``scratch``."""
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch), **extra}
     with output.open("wb") as file:
         return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
@@ -137,7 +139,7 @@ def as_another(
     def run(arguments: list[str], output: Path) -> int:
         selected = [*arguments, "-m", f"not ({but})"]
         with output.open("wb") as file:
-            return user.run([user.python, *selected], LIMIT, environment, file)
+            return user.run([user.python, *selected], LIMIT, {**environment, **FORKED}, file)
 
     for what, paths in stages.items():
         report = user.directory / "reports" / f"{what} with {ids}.xml"
@@ -162,7 +164,7 @@ def as_others() -> Iterator[Outcome]:
 def everything(scratch: Path) -> Iterator[Outcome]:
     """Each stage's outcome, as it ends."""
     root = os.geteuid() == 0
-    run = partial(ourselves, scratch)
+    run, run_forked = partial(ourselves, scratch, {}), partial(ourselves, scratch, FORKED)
     if root:
         title("tools")
         print(install_missing(), flush=True)
@@ -174,7 +176,7 @@ def everything(scratch: Path) -> Iterator[Outcome]:
     )
     others = (
         partial(tests, "unit and property tests", FAST, run, scratch / "fast.xml"),
-        partial(tests, "beside other engines", (INTEROP,), run, scratch / "interop.xml"),
+        partial(tests, "beside other engines", (INTEROP,), run_forked, scratch / "interop.xml"),
     )
     yield from side_by_side([in_turn(containers), in_turn(others), *([as_others()] if root else [])])
     if not root:

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
+from kernel_sandbox.commands.history import on_one_line
 from kernel_sandbox.commands.results import Result, Stream
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec.filters import Filters
@@ -96,7 +97,7 @@ def _refused(error: SandboxError) -> SandboxError:
 
 def _line(event: Event) -> str:
     """``TIME TYPE ACTION ID (name=value, …)``, the time in the caller's zone."""
-    about = ", ".join(f"{name}={value}" for name, value in sorted(event.attributes.items()))
+    about = on_one_line(", ".join(f"{name}={value}" for name, value in sorted(event.attributes.items())))
     return f"{_time(event.time)} {event.type} {event.action} {event.actor}" + (f" ({about})" if about else "")
 
 

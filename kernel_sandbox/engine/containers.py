@@ -99,8 +99,9 @@ class Containers(ContainerRecords):
             raise Conflict("You cannot attach to a restarting container, wait until it is running")
         if not container.is_active:
             raise Conflict("You cannot attach to a stopped container, start it first")
+        attachment = self._connected(container)
         self._state.tell(container, "attach")
-        return self._connected(container)
+        return attachment
 
     def _connected(self, container: Container) -> Attachment:
         try:

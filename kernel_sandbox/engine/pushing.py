@@ -20,12 +20,14 @@ from kernel_sandbox.spec.image import Descriptor
 from kernel_sandbox.spec.progress import Progress, Tell
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.images import Image
+from kernel_sandbox.storage.staging import store_errors
 from kernel_sandbox.storage.state import State
 
 if TYPE_CHECKING:
     from kernel_sandbox.registry.repository import Repository
 
 _SHORT_ID = 12
+_SOURCES_TRIED = 3
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -98,7 +100,8 @@ class Pusher:
         path = self._layout.blob_path(blob.digest)
 
         def open_at(offset: int) -> BinaryIO:
-            file = open(path, "rb", buffering=0)  # noqa: SIM115 (whoever sends it closes it)
+            with store_errors(path):
+                file = open(path, "rb", buffering=0)  # noqa: SIM115 (whoever sends it closes it)
             file.seek(offset)
             return file
 
@@ -109,9 +112,6 @@ class Pusher:
         self._state.images.add_digest(image.id, f"{reference.name}@{digest}")
         for layer in layers:
             self._state.images.note_source(layer.digest, reference.name)
-
-
-_SOURCES_TRIED = 3
 
 
 def _is_mounted(repository: Repository, layer: Layer, source: str) -> bool:

@@ -163,14 +163,14 @@ class _Decompressed(io.RawIOBase):
             )
 
 
-def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> BinaryIO:
+def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> io.BufferedReader:
     """Return a stream of the uncompressed bytes of ``raw``, told by its content; plain content passes.
 
     ``raw`` need not be seekable, is read to its end when the result is, and stays the caller's to close.
     Reading raises ``CorruptContent`` when the compressed stream is damaged or cut short, and unless it ``is_trusted``
     when it holds so much more than its own size that it can only be a decompression bomb.
     """
-    buffered = io.BufferedReader(_Unowned(raw), _OUTPUT)
+    buffered: io.BufferedReader = io.BufferedReader(_Unowned(raw), _OUTPUT)
     start = buffered.peek(8)
     for format in _FORMATS:
         if start.startswith(format.magic):

@@ -150,7 +150,7 @@ class ImageRecords:
         )
 
     def layer_size(self, chain_id: Digest, blob: Digest) -> int:
-        """The bytes of a layer's files as some image that has it in this blob has recorded them, or ``UNKNOWN_SIZE``."""
+        """The bytes of a layer's files, as an image that has it in this blob has recorded them, or ``UNKNOWN_SIZE``."""
         query = "SELECT max(size) AS size FROM image_layers WHERE chain_id = ? AND blob = ?"
         rows = self._database.rows(query, chain_id, blob)
         return UNKNOWN_SIZE if rows[0]["size"] is None else int(rows[0]["size"])

@@ -12,7 +12,6 @@ import io
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.storage.compression import gzip_writer
 from kernel_sandbox.storage.layout import Blob, BlobWriter
-from kernel_sandbox.storage.tar import Source
 
 
 class LayerWriter(io.RawIOBase):
@@ -43,14 +42,14 @@ class LayerWriter(io.RawIOBase):
 
 
 class Tee:
-    """An archive that is stored while it is read."""
+    """An archive that is stored while it is read, as much at a time as there is."""
 
-    def __init__(self, source: Source, layer: LayerWriter) -> None:
+    def __init__(self, source: io.BufferedReader, layer: LayerWriter) -> None:
         self._source = source
         self._layer = layer
 
     def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
+        data = self._source.read1(size)
         if data:
             self._layer.write(data)
         return data
@@ -59,13 +58,13 @@ class Tee:
 class Verified:
     """An archive that must have this *diff_id*: at its end reading raises CorruptContent where it has another."""
 
-    def __init__(self, source: Source, diff_id: str) -> None:
+    def __init__(self, source: io.BufferedReader, diff_id: str) -> None:
         self._source = source
         self._diff_id = diff_id
         self._hash = hashlib.sha256()
 
     def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
+        data = self._source.read1(size)
         if data:
             self._hash.update(data)
         elif f"sha256:{self._hash.hexdigest()}" != self._diff_id:

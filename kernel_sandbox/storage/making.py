@@ -264,6 +264,8 @@ class Maker:
                 name,
                 lambda: os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False),
             )
+            if self._single and not stat.S_ISREG(status.st_mode):
+                self._set_owner_at(parent, name, entry)
         except FileNotFoundError as error:
             raise _missing_target(entry) from error
         finally:

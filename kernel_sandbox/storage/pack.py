@@ -21,7 +21,9 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.storage import ownership as owners

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kernel_sandbox.storage import tar
 

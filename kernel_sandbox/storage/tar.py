@@ -10,8 +10,9 @@ not: files, directories, whiteouts; they are in ``unpack`` and ``pack``.
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
+
+import msgspec
 
 from kernel_sandbox.errors import CorruptContent
 
@@ -62,8 +63,7 @@ _KINDS: Mapping[bytes, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One member of an archive.
 
     ``name`` and ``link`` (the target of a link) are bytes exactly as archived. ``mtime`` is in nanoseconds

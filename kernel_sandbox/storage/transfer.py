@@ -15,7 +15,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.linux import syscalls

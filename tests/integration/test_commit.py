@@ -100,7 +100,7 @@ def test_message_author_and_changes_are_recorded(cli, shared_store, name, tag):
 def test_a_bad_change_is_named_and_nothing_is_made(cli, shared_store, name, tag):
     cli("create", "--name", name, "busybox", check=True)
     before = cli("images", "-q").stdout
-    assert "RUN" in complaint(cli("commit", "-c", "RUN ls", name, tag), 1)
+    assert "run is not a valid change command" in complaint(cli("commit", "-c", "RUN ls", name, tag), 1)
     assert complaint(cli("commit", name, "Bad Name"), 1)
     assert cli("images", "-q").stdout == before
 

@@ -115,9 +115,8 @@ def test_attach_shows_what_comes_and_ends_as_the_container_does(cli, shared_stor
 
 def test_attach_to_one_that_ends_before_input_gives_its_status(cli, shared_store, running):
     process = shared_store.start("attach", running)
-    wait_until(
-        lambda: "attach" in cli("events", "--since", "1m", "--until", "0s", "--filter", f"container={running}").stdout
-    )
+    attached = ("--filter", f"container={running}", "--filter", "event=attach")
+    wait_until(lambda: cli("events", "--since", "1m", "--until", "0s", *attached).stdout)
     cli("kill", running, check=True)
     assert process.wait(10) == 137
     process.stdout.close()

@@ -43,8 +43,8 @@ def test_a_signal_is_128_and_its_number(cli, signal, status):
         ("--rm", "--user", "0:nogroup-here", "busybox", "true"),
         ("--rm", "--user", "4294967296", "busybox", "true"),
         ("--entrypoint", "", "busybox"),
-        ("no-such-image", "true"),
-        ("localhost/no-such-image:1.0", "true"),
+        ("--pull", "never", "no-such-image", "true"),
+        ("--pull", "never", "localhost/no-such-image:1.0", "true"),
         ("Bad_Reference", "true"),
         ("busybox:", "true"),
         ("busybox@sha256:1234", "true"),
@@ -68,7 +68,7 @@ def test_what_is_refused_leaves_no_container(cli):
 
 
 def test_a_missing_image_is_named(cli):
-    assert "no-such-image:latest" in complaint(cli("run", "no-such-image"), 125)
+    assert "no-such-image:latest" in complaint(cli("run", "--pull", "never", "no-such-image"), 125)
 
 
 def test_a_missing_command_is_127(cli):

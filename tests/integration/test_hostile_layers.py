@@ -102,7 +102,7 @@ def bomb(path: Path, compress: Callable[[bytes], bytes], size: int = 10 * GIB) -
 
 
 UNPACK = """
-import resource, sys
+import sys
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.ownership import Ownership
@@ -112,7 +112,7 @@ try:
     with open(sys.argv[1], "rb", 0) as raw, read_ahead(open_compressed(raw)) as archive:
         unpack_layer(archive, sys.argv[2], Ownership.SINGLE)
 except CorruptContent:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 

@@ -11,8 +11,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from support.archives import docker_files, packed
+from support.blobs import remote_image
 from support.containers import IS_ROOT, is_alive
 from support.store import COMMAND
+from support.tar_files import Entry, directory, link, members, tar_of
 from support.waiting import unavailable, wait_until
 
 from kernel_sandbox.engine import Engine
@@ -27,6 +30,7 @@ CALLS = ",".join((
     "fdatasync", "fsync", "sendto", "sendmsg", "fchmod", "chmod", "execve", "bind", "flock",
 ))  # fmt: skip
 SOME = (1, 4, 11, 24, 50)
+HALVES = (30,)
 LAST = 400
 ALL = bool(os.environ.get("KS_EVERY_STEP"))
 
@@ -111,6 +115,35 @@ def test_it_is_mended(shared_store, engine, name, command):
                 with contextlib.suppress(NotFound):
                     engine.images.remove(image.id, force=True)
         if status == 0 and step > max(SOME):
+            break
+
+
+ARCHIVES = {
+    "import": lambda: tar_of([directory("d"), Entry("d/file", content="x" * 3000), link("d/link", "file")]),
+    "load": lambda: packed(docker_files(remote_image([Entry("below")], [directory("d"), Entry("d/file")]), "killed:1")),
+}
+
+
+@pytest.mark.timeout(3600 if ALL else 240)
+@pytest.mark.skipif(not IS_ROOT, reason="the ids of a program that strace follows cannot be mapped by newuidmap")
+@pytest.mark.parametrize("command", ARCHIVES)
+def test_no_half_of_an_image_is_believed(store, tmp_path, command):
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(ARCHIVES[command]())
+    arguments = ("import", str(archive), "killed:1") if command == "import" else ("load", "-i", str(archive))
+    store.cli("images", check=True)
+    for step in range(1, LAST) if ALL else HALVES:
+        status = run_killed(store.environ(), step, *arguments)
+        store.cli(*arguments, check=True)
+        id_ = store.cli("create", "killed:1", "true", check=True).stdout.strip()
+        exported = store.cli("export", id_, text=False, check=True).stdout
+        assert {"d", "d/file"} <= members(exported).keys()
+        store.cli("rm", id_, check=True)
+        store.cli("rmi", *store.cli("images", "-aq", check=True).stdout.split(), check=True)
+        places = ("layers", "staging", "oci/blobs/sha256", "adding")
+        left = [path for place in places for path in (store.home / place).glob("*")]
+        assert left == [], f"after step {step}"
+        if status == 0 and step > max(HALVES):
             break
 
 

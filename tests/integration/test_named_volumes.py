@@ -383,5 +383,5 @@ def test_a_failed_creation_leaves_no_volume(cli, volume):
     before = volumes(cli)
     cli("create", "-v", f"{volume}:/x", "-v", f"{volume}:/x", "busybox")
     cli("create", "-v", f"{volume}:/x", "-v", "/y", "--name", "!", "busybox")
-    cli("create", "-v", f"{volume}:/x", "no-such-image")
+    cli("create", "--pull", "never", "-v", f"{volume}:/x", "no-such-image")
     assert volumes(cli) == before

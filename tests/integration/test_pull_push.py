@@ -18,8 +18,9 @@ from support.store import temporary_store
 from support.tar_files import Entry
 from support.waiting import wait_until
 
-from kernel_sandbox.errors import NotFound, SandboxError
+from kernel_sandbox.errors import NotFound, SandboxError, StoreError
 from kernel_sandbox.spec import reference as references
+from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.progress import Progress
 
 pytestmark = pytest.mark.same_for_every_user
@@ -356,6 +357,17 @@ def test_a_blob_of_another_repository_there_is_mounted(client, remote):
     assert mounts
     assert all("from=source" in each for each in mounts)
     assert not [each for each in sent(remote) if each.startswith("PUT") and image.layers[0] in each]
+
+
+def test_a_push_of_what_is_damaged_here_says_so(client, remote):
+    image = remote_image(layer("damaged"))
+    (name,) = pulled(client, remote, image, "damaged:1")
+    os.unlink(client.engine.images.layout.blob_path(Digest(image.layers[0])))
+    with adversary() as other:
+        client.engine.images.tag(name, f"{other.host}/damaged:1")
+        with pytest.raises(StoreError, match="no such file"):
+            client.push(f"{other.host}/damaged:1")
+        assert not other.manifests
 
 
 # Around it

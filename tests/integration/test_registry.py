@@ -6,16 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from support.blobs import DOCKER, OCI, RemoteImage, remote_image
-from support.client import Client, client_of
 from support.containers import complaint
 from support.proxies import Proxy, https_proxy
 from support.registries import PASSWORDS, Registry, registry
-from support.store import temporary_store
 from support.tar_files import Entry
 from support.tokens import token_service
 
 from kernel_sandbox.errors import SandboxError, Unauthorized
-from kernel_sandbox.spec.digest import Digest
 
 pytestmark = pytest.mark.same_for_every_user
 
@@ -37,20 +34,6 @@ def guarded() -> Iterator[Registry]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def one_client() -> Iterator[Client]:
-    """A store, in this process."""
-    with temporary_store() as store, client_of(store) as opened:
-        yield opened
-
-
-@pytest.fixture
-def client(one_client: Client) -> Iterator[Client]:
-    """The store, with settings and logins of the test's own."""
-    yield one_client
-    one_client.unconfigure()
-
-
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The proxy that the environment names."""
@@ -62,14 +45,6 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 def called(registry: Registry, name: str) -> str:
     """What is in the registry, by a host name that is no loopback's."""
     return f"registry.test:{registry.host.partition(':')[2]}/{name}"
-
-
-def holds(client: Client, name: str, image: RemoteImage) -> bool:
-    """Whether the store has the image under that name, byte for byte."""
-    images = client.engine.images
-    found = images.find(name)
-    assert (str(found.id), str(found.manifest)) == (image.id, image.digest)
-    return all(images.layout.read(Digest.parse(digest)) == content for digest, content in image.blobs.items())
 
 
 def fetched(registry: Registry, image: RemoteImage) -> list[str]:
@@ -100,7 +75,7 @@ def test_every_kind_of_image_comes_and_goes_byte_for_byte(client, plain, types, 
     )
     name = plain.put(image, f"kinds/{compression or 'plain'}", "v1")
     client.pull(name)
-    assert holds(client, name, image)
+    assert client.holds(image, name)
     pushed = f"{plain.host}/again/{compression or 'plain'}"
     client.engine.images.tag(name, f"{pushed}:v2")
     client.push(f"{pushed}:v2")
@@ -139,7 +114,7 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_told(client, guarded, pr
         place.mkdir(parents=True)
         (place / "ca.crt").write_bytes(guarded.ca.read_bytes())
     client.pull(name, extra=guarded.environ() if way == "SSL_CERT_FILE" else None)
-    assert holds(client, name, image)
+    assert client.holds(image, name)
 
 
 def test_a_token_is_got_for_what_is_to_be_done(client, plain):
@@ -213,7 +188,7 @@ def test_a_download_goes_on_where_the_connection_broke(client, guarded, proxy):
     client.log_in(name.partition("/")[0], "alice", PASSWORDS["alice"])
     proxy.cuts = [700_000, 700_000, 700_000]
     client.pull(name, extra=guarded.environ())
-    assert holds(client, name, image)
+    assert client.holds(image, name)
     assert not proxy.cuts
     assert len(fetched(guarded, image)) >= 3
     assert proxy.down < len(NOISE) * 1.5
@@ -242,7 +217,7 @@ def test_a_mirror_that_has_it_is_all_that_is_asked(client, plain):
         plain.put(image, "mirrored")
         client.settings(registry_mirrors={"registry.test": [mirror.url]})
         client.pull("registry.test/mirrored")
-        assert holds(client, "registry.test/mirrored", image)
+        assert client.holds(image, "registry.test/mirrored")
         assert fetched(mirror, image) == list(image.layers)
 
 
@@ -256,5 +231,5 @@ def test_two_processes_that_pull_one_image_do_the_work_once(client, plain):
     for each in pulls:
         assert each.communicate(timeout=60)[1] == b""
         assert each.returncode == 0
-    assert holds(client, name, image)
+    assert client.holds(image, name)
     assert sorted(fetched(plain, image)) == sorted(image.layers)

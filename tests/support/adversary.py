@@ -358,3 +358,17 @@ def deaf_after(bench: Adversary, size: int) -> Behaviour:
         return exchange.cut()
 
     return behave
+
+
+def dripping(begin: bytes, piece: bytes) -> Behaviour:
+    """An answer byte for byte as it goes over the line, and then the same piece again and again, slowly."""
+
+    def behave(exchange: Exchange) -> bool:
+        exchange.close_connection = True
+        exchange.wfile.write(begin)
+        while True:
+            exchange.wfile.write(piece)
+            exchange.wfile.flush()
+            time.sleep(0.05)
+
+    return behave

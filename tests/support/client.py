@@ -11,19 +11,30 @@ from typing import Any
 
 from kernel_sandbox.engine import Engine
 from kernel_sandbox.engine.transfers import Transfers
+from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.registry.client import Registries
 from kernel_sandbox.registry.credentials import Credentials
 from kernel_sandbox.registry.patience import Patience
 from kernel_sandbox.registry.settings import Settings
 from kernel_sandbox.spec import reference as references
+from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.progress import Progress, Tell, tell_nobody
 from kernel_sandbox.storage.state import State
+from support.blobs import RemoteImage
 from support.store import Store
 from support.waiting import wait_until
 
 # A hundred times less patient than the product, so that giving up takes no time.
 QUICK = Patience(
-    retries=3, first_wait=0.01, longest_wait=0.05, total=2.0, connect=2.0, silence=1.0, document=2.0, window=1.0
+    retries=3,
+    first_wait=0.01,
+    longest_wait=0.05,
+    total=2.0,
+    connect=2.0,
+    silence=1.0,
+    answer=1.0,
+    document=2.0,
+    window=1.0,
 )
 
 
@@ -76,6 +87,36 @@ class Client:
         with self.registries(extra, patience) as registries:
             self._transfers(registries).pull(references.parse(name), platform, told.append)
         return told
+
+    def refusal(self, name: str, **options: Any) -> str:
+        """The one line with which a pull fails, that keeps nothing; ``options`` are those of ``pull``."""
+        with self.nothing_kept():
+            try:
+                self.pull(name, **options)
+            except SandboxError as error:
+                text, status = str(error), error.exit_code
+            else:
+                raise AssertionError(f"{name} was pulled")
+        assert status == 1, text
+        assert text.isprintable()
+        assert 0 < len(text) < 1000
+        return text
+
+    def pull_and_forget(self, image: RemoteImage, name: str, **options: Any) -> None:
+        """Pull what has to be ``image``, byte for byte, and remove it."""
+        self.pull(name, **options)
+        try:
+            assert self.holds(image, name)
+        finally:
+            self.forget(name)
+
+    def holds(self, image: RemoteImage, name: str) -> bool:
+        """Whether the store has the image under that name, byte for byte."""
+        images = self.engine.images
+        found = images.find(name)
+        is_it = (str(found.id), str(found.manifest)) == (image.id, image.digest)
+        blobs = image.blobs.items()
+        return is_it and all(images.layout.read(Digest.parse(digest)) == content for digest, content in blobs)
 
     def push(
         self,

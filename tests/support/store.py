@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from support import forks
+
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 BUSYBOX = "busybox"
 PYTHON = f"localhost/python:{sys.version_info.major}.{sys.version_info.minor}"
@@ -61,16 +63,14 @@ class Store:
             AssertionError: ``check`` was asked and the exit status is not 0; carries the standard error.
             subprocess.TimeoutExpired: still running after ``timeout`` seconds; it has been killed.
         """
-        done: subprocess.CompletedProcess[Any] = subprocess.run(
-            [COMMAND, *args],
-            input=input or ("" if text else b""),
-            capture_output=True,
-            timeout=timeout,
-            env=self.environ(env),
-            cwd=cwd,
-            encoding="utf-8" if text else None,
-            errors="surrogateescape" if text else None,
-        )
+        command, environment = [COMMAND, *map(os.fspath, args)], self.environ(env)
+        given = input.encode(errors="surrogateescape") if isinstance(input, str) else input or b""
+        if forks.can_run(environment):
+            done = forks.run(command, given, timeout, environment, os.fspath(cwd or os.getcwd()))
+        else:
+            done = subprocess.run(command, input=given, capture_output=True, timeout=timeout, env=environment, cwd=cwd)
+        if text:
+            done.stdout, done.stderr = (_decoded(output) for output in (done.stdout, done.stderr))
         if check and done.returncode:
             raise AssertionError(f"kernel-sandbox {' '.join(map(str, args))}: status {done.returncode}\n{done.stderr}")
         return done
@@ -121,6 +121,11 @@ class Store:
             mapped = ["unshare", "--user", "--map-root-user", "--map-auto"]
             subprocess.run([*mapped, "rm", "-rf", str(self.home)], capture_output=True, timeout=60)
         assert not self.home.exists(), f"the store {self.home} cannot be removed"
+
+
+def _decoded(output: bytes) -> str:
+    """Text as `subprocess` reads it, with one kind of line end."""
+    return output.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager

@@ -13,10 +13,9 @@ from typing import BinaryIO
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.spec.image import MAX_DOCUMENT
-from kernel_sandbox.storage.archives.members import copy, missing
-from kernel_sandbox.storage.layout import ImageLayout
+from kernel_sandbox.spec.image import MAX_DOCUMENT, Descriptor
+from kernel_sandbox.storage.archives.members import copy, missing, missized
+from kernel_sandbox.storage.layout import ImageLayout, blob_name
 
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BENEATH = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
@@ -45,11 +44,15 @@ class DirectoryMembers:
             raise CorruptContent(f"{name} is larger than {MAX_DOCUMENT} bytes: it is no document")
         return data
 
-    def blob(self, name: str, digest: Digest) -> None:
-        """Have the layout hold the file with this digest. Raises CorruptContent."""
-        if not self.layout.has(digest):
-            with self._opened(name) as file:
-                copy(self.layout, file, digest)
+    def blob(self, described: Descriptor) -> None:
+        """Have the layout hold a blob. Raises CorruptContent, before anything is copied where its size is wrong."""
+        if self.layout.has(described.digest):
+            return
+        with self._opened(blob_name(described.digest)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != described.size:
+                raise missized(described, size)
+            copy(self.layout, file, described.digest)
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[BinaryIO]:

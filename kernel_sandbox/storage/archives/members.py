@@ -18,10 +18,10 @@ from typing import BinaryIO, cast
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
-from kernel_sandbox.spec.image import MAX_BLOB, MAX_DOCUMENT, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from kernel_sandbox.spec.image import MAX_BLOB, MAX_DOCUMENT, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.layers import LayerWriter
-from kernel_sandbox.storage.layout import Blob, ImageLayout
+from kernel_sandbox.storage.layout import Blob, ImageLayout, blob_name
 from kernel_sandbox.storage.tar import BLOCK, CHUNK, Entry, Kind, Source, TarReader, shown
 from kernel_sandbox.storage.threads import WriteBehind
 
@@ -163,8 +163,9 @@ class ArchiveMembers:
                 self._pieces[found] = piece = _recompressed(self.layout, blob)
         return piece
 
-    def blob(self, name: str, digest: Digest) -> None:
-        """Have the layout hold the member with this digest, byte for byte. Raises CorruptContent."""
+    def blob(self, described: Descriptor) -> None:
+        """Have the layout hold a blob of the archive's own layout, byte for byte. Raises CorruptContent."""
+        name, digest = blob_name(described.digest), described.digest
         if self.layout.has(digest):
             return
         found = self._resolved(name)
@@ -289,6 +290,11 @@ def _text(name: bytes) -> str:
 
 def _told(name: str) -> str:
     return shown(name.encode("utf-8", "surrogateescape"))
+
+
+def missized(described: Descriptor, size: int) -> CorruptContent:
+    """The complaint about content of another size than its descriptor says."""
+    return CorruptContent(f"{described.digest} has {size} bytes: its manifest says {described.size}")
 
 
 def missing(name: str) -> CorruptContent:

@@ -36,7 +36,7 @@ from kernel_sandbox.spec.image import (
     decode,
     encode,
 )
-from kernel_sandbox.storage.archives.members import ArchiveMembers, Piece, digest_of, put
+from kernel_sandbox.storage.archives.members import ArchiveMembers, Piece, digest_of, missized, put
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.layout import ImageLayout, blob_name
 from kernel_sandbox.storage.tar import CHUNK
@@ -57,7 +57,7 @@ class Members(Protocol):
     def layout(self) -> ImageLayout: ...
     def has(self, name: str) -> bool: ...
     def document(self, name: str) -> bytes: ...
-    def blob(self, name: str, digest: Digest) -> None: ...
+    def blob(self, described: Descriptor) -> None: ...
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -250,10 +250,10 @@ def _stored_manifest(members: Members, entry: Descriptor) -> Digest:
     raw = _document(members, entry)
     manifest = decode(Manifest, raw)
     for descriptor in (manifest.config, *manifest.layers):
-        members.blob(blob_name(descriptor.digest), descriptor.digest)
+        members.blob(descriptor)
         size = members.layout.size(descriptor.digest)
         if size != descriptor.size:
-            raise CorruptContent(f"{descriptor.digest} has {size} bytes: its manifest says {descriptor.size}")
+            raise missized(descriptor, size)
     put(members.layout, raw, entry.digest)
     return entry.digest
 

@@ -18,9 +18,9 @@ class Bar:
     """What ``tqdm`` makes, as far as it is used."""
 
     desc: str
+    total: int
     unit: str
     unit_scale: bool
-    total: int | None = None
     n: int = 0
     drawn: list[str] = field(default_factory=list)
     is_closed: bool = False
@@ -44,8 +44,8 @@ def shown(*told: Progress) -> tuple[list[Bar], list[str]]:
     made: list[Bar] = []
     lines: list[str] = []
 
-    def make(desc: str, unit: str, unit_scale: bool) -> Bar:
-        made.append(Bar(desc, unit, unit_scale))
+    def make(desc: str, total: int, unit: str, unit_scale: bool) -> Bar:
+        made.append(Bar(desc, total, unit, unit_scale))
         return made[-1]
 
     bars = Bars(make, lambda progress: lines.append(str(progress)))
@@ -64,13 +64,19 @@ def test_a_layer_has_one_bar_that_moves():
         Progress("Pull complete", LAYER),
     )
     assert (bar.total, bar.n, bar.unit, bar.is_closed) == (40, 40, "B", True)
-    assert bar.drawn == [f"{LAYER}: Downloading", f"{LAYER}: Pull complete"]
+    assert bar.drawn == [f"{LAYER}: Pull complete"]
     assert lines == []
 
 
 def test_a_bar_that_begins_again_goes_back():
     (bar,), _ = shown(Progress("Downloading", LAYER, 30, 40), Progress("Downloading", LAYER, 5, 40))
     assert bar.n == 5
+
+
+def test_a_layer_of_which_nothing_moves_is_a_line():
+    bars, lines = shown(Progress("Preparing", LAYER), Progress("Layer already exists", LAYER))
+    assert bars == []
+    assert lines == [f"{LAYER}: Layer already exists"]
 
 
 def test_what_is_no_layers_is_a_line():
