@@ -25,6 +25,9 @@ class Layer:
     def size(self):
         return sum(self.files.values())
 
+    def count(self):
+        return "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+
     def lines(self):
         """What is in it, the biggest first."""
         biggest = sorted(self.files, key=lambda name: (-self.files[name], name))[:SHOWN]
@@ -47,13 +50,17 @@ class Stacks:
         return f'<div style="width: 17em">{boxes}<div style="text-align: center"><b>{escape(name)}</b></div></div>'
 
     def _box(self, layer):
-        colour = f"hsl({int(layer.digest[:6], 16) % 360}, 70%, 88%)"
+        colour = f"hsl({self._distinct().index(layer) * 137 % 360}, 70%, 88%)"
         style = (
             f"background: {colour}; color: black; border: 1px solid #888; border-radius: 4px; margin: 3px; padding: 6px"
         )
         files = "".join(f"<div>{escape(line)}</div>" for line in layer.lines())
-        title = f"<b>{layer.digest[:12]}</b> · {human(layer.size)} · {len(layer.files)} files{self._shared(layer)}"
+        title = f"<b>{layer.digest[:12]}</b> · {human(layer.size)} · {layer.count()}{self._shared(layer)}"
         return f'<div style="{style}">{title}<div><i>{escape(layer.made_by[:60])}</i></div><small>{files}</small></div>'
+
+    def _distinct(self):
+        """Every layer once: golden angles between their hues keep the colours apart."""
+        return list({layer.digest: layer for layers in self.images.values() for layer in layers}.values())
 
     def _shared(self, layer):
         return " · shared" if sum(layer in layers for layers in self.images.values()) > 1 else ""
@@ -63,7 +70,7 @@ class Stacks:
 
     def _rows(self, layers):
         for layer in reversed(layers):
-            size = f"{layer.digest[:12]}  {human(layer.size):>8}  {len(layer.files):>4} files{self._shared(layer)}"
+            size = f"{layer.digest[:12]}  {human(layer.size):>8}  {layer.count():>9}{self._shared(layer)}"
             yield f"  {size}  {', '.join(layer.lines())}"
 
 
