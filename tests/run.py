@@ -2,8 +2,8 @@
 
 A stage that fails does not stop the ones after it. As root the tests that make containers are run three
 times: as root, as an ordinary user with a single id, and as one with subordinate ids. Several lanes of stages run side
-by side; what a stage prints is shown when it has ended. Root's containers come from commands as they are installed,
-those of the other stages from forks of a warm one (``support.forks``), since a start is the same for every user.
+by side; what a stage prints is shown when it has ended. Commands of a kind that has run before are forks of a warm one
+(``support.forks``).
 
     tests/run.py          everything
     tests/run.py lint     the linters, the types and the import contracts
@@ -124,9 +124,9 @@ def count(report: Path) -> Outcome:
     return outcome
 
 
-def ourselves(scratch: Path, extra: Mapping[str, str], arguments: list[str], output: Path) -> int:
+def ourselves(scratch: Path, arguments: list[str], output: Path) -> int:
     """Run Python as the user who called make; its stores and temporary files go below ``scratch``."""
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch), **extra}
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(scratch), **FORKED}
     with output.open("wb") as file:
         return run_bounded([sys.executable, *arguments], LIMIT, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
@@ -164,7 +164,7 @@ def as_others() -> Iterator[Outcome]:
 def everything(scratch: Path) -> Iterator[Outcome]:
     """Each stage's outcome, as it ends."""
     root = os.geteuid() == 0
-    run, run_forked = partial(ourselves, scratch, {}), partial(ourselves, scratch, FORKED)
+    run = partial(ourselves, scratch)
     if root:
         title("tools")
         print(install_missing(), flush=True)
@@ -176,7 +176,7 @@ def everything(scratch: Path) -> Iterator[Outcome]:
     )
     others = (
         partial(tests, "unit and property tests", FAST, run, scratch / "fast.xml"),
-        partial(tests, "beside other engines", (INTEROP,), run_forked, scratch / "interop.xml"),
+        partial(tests, "beside other engines", (INTEROP,), run, scratch / "interop.xml"),
     )
     yield from side_by_side([in_turn(containers), in_turn(others), *([as_others()] if root else [])])
     if not root:

@@ -164,9 +164,10 @@ class Content:
             )
             for blob, diff_id, chain_id in zip(blobs, diff_ids, chain_ids(diff_ids), strict=True)
         )
-        self._state.images.add(msgspec.structs.replace(image, layers=layers, size=sum(layer.size for layer in layers)))
+        image = msgspec.structs.replace(image, layers=layers, size=sum(layer.size for layer in layers))
+        self._state.images.add(image)
         self.write_index()
-        return self._state.images.by_id(image.id.hex)[0]
+        return next(iter(self._state.images.by_id(image.id.hex)), image)  # unless somebody has removed it meanwhile
 
     def _size(self, blob: Digest, diff_id: Digest, chain_id: Digest) -> int:
         """The bytes of an unpacked layer's files; one that is not unpacked is, and a blob that no image has it in is

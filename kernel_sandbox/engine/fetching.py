@@ -71,7 +71,7 @@ def _answer(url: str) -> Iterator[httpx.Response]:
                 status = f"{response.status_code} {response.reason_phrase}"
                 raise SandboxError(f"failed to GET {shown(url)} with status {status}: check the URL")
             yield response
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise _complaint(url, error) from error
 
 
@@ -86,5 +86,5 @@ def shown(url: str) -> str:
 
 
 def _complaint(url: str, error: Exception) -> SandboxError:
-    reason = "it is no URL" if isinstance(error, httpx.InvalidURL) else error or type(error).__name__
+    reason = "it is no URL" if isinstance(error, httpx.InvalidURL | UnicodeError) else error or type(error).__name__
     return SandboxError(f"cannot fetch {shown(url)}: {reason}")

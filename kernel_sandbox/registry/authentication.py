@@ -22,7 +22,7 @@ from kernel_sandbox.errors import CorruptContent, RegistryError, Unauthorized
 from kernel_sandbox.registry.credentials import Credentials
 from kernel_sandbox.registry.failures import service_refusal
 from kernel_sandbox.registry.settings import Settings
-from kernel_sandbox.registry.transport import Request, Transport, netloc
+from kernel_sandbox.registry.transport import Request, Transport, is_loopback, netloc
 from kernel_sandbox.spec import distribution
 from kernel_sandbox.spec.challenge import Challenge
 from kernel_sandbox.spec.docker_config import Login
@@ -175,6 +175,8 @@ class Authenticator:
         if not url.host or not (url.scheme == "https" or plain):
             kind = f"a token service by {url.scheme}" if url.scheme else "no address of a token service"
             raise RegistryError(f"{netloc(base)} names {kind}, which is refused: only https is used")
+        if is_loopback(url.host) and not is_loopback(base.host):
+            raise RegistryError(f"{netloc(base)} names a token service on this machine itself, {netloc(url)}: refused")
         return url.copy_with(userinfo=b"", fragment=None)
 
     def _check_private(self, url: httpx.URL, base: httpx.URL) -> None:

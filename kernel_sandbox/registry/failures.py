@@ -46,6 +46,8 @@ def unreachable(host: str, known: bool = True) -> Iterator[None]:
         connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
         why, passing = _reason(error, host, known)
         raise Unreachable(host, why, passing, connecting) from None
+    except UnicodeError:  # of a name that the system cannot even ask for
+        raise Unreachable(host, "no such host: check its name", connecting=True) from None
 
 
 def _reason(error: Exception, host: str, known: bool) -> tuple[str, bool]:

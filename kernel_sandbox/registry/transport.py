@@ -5,12 +5,15 @@ Not here: what is asked for, and who asks.
 
 An answer comes from wherever a server redirects to, so it is not to be believed. A request's authorization goes to the
 origin that it was made for and to no other; from https nobody is led to http, but to a registry that the user's
-settings call insecure. An error quotes no address beyond its host: the rest may hold a secret.
+settings call insecure, and from elsewhere nobody is led to what listens on this machine. An error quotes no address
+beyond its host: the rest may hold a secret.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import socket
 import threading
 import time
 import urllib.request
@@ -182,6 +185,8 @@ class Transport:
             raise RegistryError(f"{netloc(base)} leads to what is no address of http or https: refused")
         if base.scheme == "https" and url.scheme == "http" and not self._settings.is_insecure(netloc(url)):
             raise RegistryError(f"{netloc(base)} leads away from TLS, to {netloc(url)} in plain HTTP: refused")
+        if is_loopback(url.host) and not is_loopback(base.host):
+            raise RegistryError(f"{netloc(base)} leads to this machine itself, at {netloc(url)}: refused")
         return url.copy_with(userinfo=b"", fragment=None)
 
     def _send(self, request: Request) -> httpx.Response:
@@ -240,13 +245,21 @@ def _proxy(url: httpx.URL) -> str:
     """The proxy's address, "" where none is to be used; loopback is reached without one, as by Docker."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
-    if not proxy or _is_loopback(url.host) or urllib.request.proxy_bypass(netloc(url), proxies):
+    if not proxy or is_loopback(url.host) or urllib.request.proxy_bypass(netloc(url), proxies):
         return ""
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, however that is written: ``127.1`` is an address, too (inet_aton(3))."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host if ":" in host else socket.inet_aton(host))
+    except (OSError, ValueError):
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _content_length(response: httpx.Response) -> int:

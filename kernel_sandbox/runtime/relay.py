@@ -108,11 +108,15 @@ class Relay:
             for session in self._sessions:
                 session.send_unkept(Frame(frame.kind, unkept, frame.time))
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Serve the next client; whether there is one."""
         assert self._listener is not None
-        with contextlib.suppress(OSError):
+        try:
             connection, _ = self._listener.accept()
-            self.welcome(Session(connection))
+        except OSError:
+            return False
+        self.welcome(Session(connection))
+        return True
 
     def welcome(self, session: Session) -> None:
         """Serve one more client."""
@@ -173,13 +177,15 @@ class Relay:
         self._hung_up(session)
 
     def stop_listening(self) -> None:
-        """No more clients."""
+        """No more clients. Who has connected by then is served as the others are."""
         if self._listener is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._socket_path)
+            while self._accept():
+                continue
             self._loop.unwatch(self._listener.fileno())
             self._listener.close()
             self._listener = None
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._socket_path)
 
     def close(self) -> None:
         self.stop_listening()

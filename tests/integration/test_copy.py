@@ -1,14 +1,17 @@
-"""``cp``: files into containers and out of them, running or not, and nowhere else."""
+"""``cp``: files into containers and out of them, running or not, and nowhere else.
+
+A race is run for a while; for longer with ``KS_EVERY_STEP=1`` in the environment.
+"""
 
 import io
 import os
+import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from support.containers import IS_ROOT, complaint, ids_inside
 from support.store import Store
 from support.waiting import wait_until
 
+ROUNDS = "200" if os.environ.get("KS_EVERY_STEP") else "60"
 RACES = """
 import sys, time, os
 from kernel_sandbox.engine import Engine
@@ -276,7 +280,7 @@ def test_nothing_leaks_while_a_container_swaps_directories_for_links(
         "while :; do mv -T /x /a; mv -T /b /x; mv -T /x /b; mv -T /a /x; done"
     )
     shared_store.cli("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
-    command = [sys.executable, "-c", RACES, name, str(out), "200", str(tmp_path / "payload")]
+    command = [sys.executable, "-c", RACES, name, str(out), ROUNDS, str(tmp_path / "payload")]
     done = subprocess.run(command, env=shared_store.environ(), capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20, "most copies meet the directory or the link, not the gap between"
@@ -326,9 +330,10 @@ def test_mistakes_are_named(shared_store: Store, made: str, tmp_path: Path) -> N
 
 def test_a_copy_that_is_interrupted_leaves_the_container_free(shared_store: Store, made: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "stdin")
-    with open(os.open(tmp_path / "stdin", os.O_RDWR), "rb", buffering=0) as never_ends:
+    with open(os.open(tmp_path / "stdin", os.O_RDWR), "r+b", buffering=0) as never_ends:
+        never_ends.write(tarfile.TarInfo("file").tobuf())
         process = shared_store.start("cp", "-", f"{made}:/", stdin=never_ends, start_new_session=True)
-        time.sleep(1)
+        wait_until(lambda: not select.select((never_ends,), (), (), 0)[0])
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=20)
         assert process.returncode

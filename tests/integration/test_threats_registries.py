@@ -4,11 +4,14 @@ That each of its lies is refused in one line is in ``test_adversary``.
 """
 
 import json
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support.adversary import Adversary, adversary, answer, only
+from support.adversary import Adversary, adversary, answer, only, redirect
 from support.blobs import OCI, RemoteImage, descriptor, digest_of, index_of, remote_image
+from support.certificates import certificates
 from support.client import Client, client_of
 from support.store import COMMAND, temporary_store
 from support.tar_files import Entry
@@ -220,6 +223,46 @@ def test_what_an_image_says_of_itself_gives_no_orders(client, bench):
         assert not {"\x1b", "\x07", "\x9b", "\x7f", "\u202e"} & set(opened.shown)
 
 
+# This machine
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Adversary]:
+    """A registry with TLS and a name of its own, as one that is far away has."""
+    find = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: find("127.0.0.1" if host == "registry.test" else host, *rest, **more),
+    )
+    certificates(tmp_path)
+    with adversary(tls=tmp_path, name="registry.test") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "x.localhost", "2130706433", "0x7f.1", "0", "[::ffff:7f00:1]"]
+)
+def test_a_stranger_leads_nobody_to_what_listens_on_this_machine(client, bench, stranger, host):
+    # A server that trusts whoever can reach it would be asked whatever the stranger likes.
+    place = f"http://{host}:{bench.server.server_address[1]}/containers/create"
+    trust = {"SSL_CERT_FILE": str(stranger.ca)}
+    name = stranger.put(IMAGE)
+    challenge = {"WWW-Authenticate": f'Bearer realm="{place}",service="x"'}
+    for trick in (only("/blobs/", redirect(place)), only("/v2/", answer(status=401, headers=challenge))):
+        stranger.behave(trick)
+        with pytest.raises(SandboxError):
+            client.pull(name, extra=trust)
+    stranger.behave()
+    client.pull(name, extra=trust)
+    stranger.blobs.clear()
+    for trick in (redirect(place), answer(status=202, headers={"Location": place})):
+        stranger.behave(only("POST ", trick))
+        with pytest.raises(SandboxError):
+            client.push(name, extra=trust)
+    assert not bench.seen
+
+
 # Everything else
 
 
@@ -235,6 +278,25 @@ def test_a_document_of_countless_objects_is_refused_before_it_is_read(client, be
     content = IMAGE.manifest[:-1] + b',"x":[' + b"{}," * 1_000_000 + b"{}]}"
     bench.put_manifest(content, OCI["manifest"], tag="latest")
     assert "objects" in refusal(client, f"{bench.host}/library/image:latest")
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".test", "a..b", "." * 9, "a" * 300])
+def test_a_redirect_to_a_name_that_cannot_be_is_refused(client, bench, host):
+    bench.behave(only("/blobs/", redirect(f"http://{host}/x")))
+    refusal(client, bench.put(IMAGE))
+
+
+def test_an_image_that_is_removed_while_it_is_recorded_is_no_mishap(client, bench, monkeypatch):
+    images = client.engine.images
+    write_index = images.write_index
+
+    def write_index_late() -> None:
+        monkeypatch.setattr(images, "write_index", write_index)
+        client.forget(IMAGE.id)
+
+    monkeypatch.setattr(images, "write_index", write_index_late)
+    assert client.pull(bench.put(IMAGE))[-1].status.startswith("Status: Downloaded newer image")
+    assert not images.list()
 
 
 @pytest.mark.parametrize("proxy", ["http://user:secret/word@proxy:3128", "http://user:secret", "foo://u:secret@x:1"])

@@ -1,7 +1,7 @@
 """The command line without a new interpreter: one warm process forks each command. Also the program of that process.
 
-Starting Python and importing the product is most of what a short command costs, and the same for every user. `make
-test` runs the commands as they are installed as root, and asks here (``KS_FORKED=1``) where the same tests run again.
+Starting Python and importing the product is most of what a short command costs, and always the same. `make test` asks
+for forks (``KS_FORKED=1``); the first command line of each kind runs as it is installed all the same.
 What a command sees is what ``subprocess.run`` would give it: arguments, environment, directory, streams, signals.
 """
 
@@ -21,20 +21,32 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 _STREAMS = (0, 1, 2)
 _CHUNK = 1 << 16
+_READY = b"!"
 # Read by the interpreter as it starts, when a fork has started already.
 _OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG")
+_GROUPS = {"container", "image", "manifest", "system", "volume"}
+_kinds_run: set[tuple[str, ...]] = set()
 
 
-def can_run(environment: Mapping[str, str]) -> bool:
-    """Whether forks are asked for, and the command's environment asks nothing of an interpreter that starts."""
-    asked = {
-        name: environment.get(name) for name in {*environment, *os.environ} if name.startswith(_OF_THE_INTERPRETER)
-    }
-    return os.environ.get("KS_FORKED") == "1" and all(os.environ.get(name) == asked[name] for name in asked)
+def can_run(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether forks are asked for, and nothing here needs an interpreter that starts.
+
+    The first command line of each kind, which are a command and its flags, is to run as it is installed; and so is one
+    with another environment of the interpreter's own than ours.
+    """
+    if os.environ.get("KS_FORKED") != "1":
+        return False
+    words = arguments[: 2 if arguments[:1] and arguments[0] in _GROUPS else 1]
+    kind = (*words, *sorted({each.partition("=")[0] for each in arguments if each.startswith("-")}))
+    is_first = kind not in _kinds_run
+    _kinds_run.add(kind)
+    names = {name for name in {*environment, *os.environ} if name.startswith(_OF_THE_INTERPRETER)}
+    return not is_first and all(os.environ.get(name) == environment.get(name) for name in names)
 
 
 def run(
@@ -51,7 +63,7 @@ def run(
     with open(request, "w") as file:
         json.dump([list(command), dict(environment), directory], file)
         file.flush()
-        socket.send_fds(_server(), [b"!"], [request, stdin, *(theirs for _, theirs in answers)])
+        socket.send_fds(_server(), [_READY], [request, stdin, *(theirs for _, theirs in answers)])
     for theirs in (stdin, *(each for _, each in answers)):
         os.close(theirs)
     try:
@@ -110,17 +122,21 @@ def _server() -> socket.socket:
     theirs.close()
     atexit.register(process.wait, 10)
     atexit.register(ours.close)
+    assert ours.recv(1), "the process that forks the commands does not start"
     return ours
 
 
 def _serve(control: socket.socket) -> None:
     """Fork for each request, and report each end, until the other side closes."""
     running: dict[int, tuple[int, int]] = {}
+    control.send(_READY)
     while True:
         for ready in select.select([control.fileno(), *running], [], [])[0]:
             if ready in running:
                 pid, reply = running.pop(ready)
-                os.write(reply, b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with suppress(BrokenPipeError):  # nobody waits for one that has been killed
+                    os.write(reply, b"%d" % status)
                 os.close(reply)
                 os.close(ready)
                 continue

@@ -65,7 +65,7 @@ class Store:
         """
         command, environment = [COMMAND, *map(os.fspath, args)], self.environ(env)
         given = input.encode(errors="surrogateescape") if isinstance(input, str) else input or b""
-        if forks.can_run(environment):
+        if forks.can_run(command[1:], environment):
             done = forks.run(command, given, timeout, environment, os.fspath(cwd or os.getcwd()))
         else:
             done = subprocess.run(command, input=given, capture_output=True, timeout=timeout, env=environment, cwd=cwd)
