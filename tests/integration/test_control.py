@@ -9,7 +9,7 @@ import pytest
 from support.containers import complaint, inspected, is_alive, parent, state
 from support.waiting import wait_until
 
-COUNT = ("busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.02; done")
+COUNT = ("busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /next; mv /next /count; sleep 0.02; done")
 
 
 def count(cli, name: str) -> int:

@@ -55,12 +55,13 @@ def test_filters_and_formats(shared_store: Store, name: str) -> None:
 
 
 def test_what_happens_is_told_at_once_until_it_is_interrupted(shared_store: Store, name: str) -> None:
-    with shared_store.start("events", "-f", f"container={name}", "--format", "{{.Action}}") as watcher:
+    shared_store.cli("create", "--name", name, "busybox", "true", check=True)
+    with shared_store.start("events", "--since", "1m", "-f", f"container={name}", "--format", "{{.Action}}") as watcher:
         try:
-            time.sleep(1)
-            shared_store.cli("create", "--name", name, "busybox", "true", check=True)
             assert watcher.stdout is not None
             assert watcher.stdout.readline() == b"create\n"
+            shared_store.cli("rm", name, check=True)
+            assert watcher.stdout.readline() == b"destroy\n"
             watcher.send_signal(signal.SIGINT)
             wait_until(lambda: watcher.poll() is not None, 10)
             assert watcher.returncode == 130

@@ -76,6 +76,7 @@ def remote_image(
     compression: str = "gzip",
     config: Mapping[str, Any] | None = None,
     machine: tuple[str, str] = ("linux", "amd64"),
+    created: str = "",
 ) -> RemoteImage:
     """An image of these layers, each a tar archive or the entries of one.
 
@@ -87,6 +88,7 @@ def remote_image(
     stored = [compress(archive) for archive in archives]
     described = json.dumps(
         {
+            **({"created": created} if created else {}),
             "os": machine[0],
             "architecture": machine[1],
             "config": dict(config or {}),
