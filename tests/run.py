@@ -34,7 +34,7 @@ LIMIT = 1100.0  # seconds for one run of pytest
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
 FAST = ("tests/unit", "tests/property")
 INTEGRATION = ("tests/integration",)
-REAL = (*INTEGRATION, "tests/notebook")
+NOTEBOOK = ("tests/notebook",)
 INTEROP = "tests/interop"
 LESSONS = "notebooks"
 WORDS = "same_for_every_user"
@@ -155,7 +155,11 @@ def as_others() -> Iterator[Outcome]:
             yield from as_another(user, "a single id", {}, alone, f"{WORDS} or same_without_root")
             user.add_subordinate_ids()
             yield from as_another(
-                user, "subordinate ids", user.session(), {"containers": REAL}, f"{WORDS} or same_with_more_ids"
+                user,
+                "subordinate ids",
+                user.session(),
+                {"containers": (*INTEGRATION, *NOTEBOOK)},
+                f"{WORDS} or same_with_more_ids",
             )
     except (NoInterpreter, subprocess.CalledProcessError, OSError) as error:
         yield check(False, f"as an ordinary user: {error}")
@@ -170,12 +174,12 @@ def everything(scratch: Path) -> Iterator[Outcome]:
         print(install_missing(), flush=True)
     yield lint()
     before = Traces.of(str(scratch))
-    containers = (
-        partial(tests, f"containers, as {'root' if root else 'you'}", REAL, run, scratch / "containers.xml"),
-        partial(tests, "lessons", (LESSONS,), run, scratch / "lessons.xml"),
-    )
+    who = "root" if root else "you"
+    containers = (partial(tests, f"containers, as {who}", INTEGRATION, run, scratch / "containers.xml"),)
     others = (
         partial(tests, "unit and property tests", FAST, run, scratch / "fast.xml"),
+        partial(tests, f"notebooks, as {who}", NOTEBOOK, run, scratch / "notebooks.xml"),
+        partial(tests, "lessons", (LESSONS,), run, scratch / "lessons.xml"),
         partial(tests, "beside other engines", (INTEROP,), run, scratch / "interop.xml"),
     )
     yield from side_by_side([in_turn(containers), in_turn(others), *([as_others()] if root else [])])
