@@ -10,8 +10,8 @@ import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted, rendered
-from kernel_sandbox.commands.image_listing import ImageRow, image_rows, short
-from kernel_sandbox.commands.listing import ContainerRow, as_shown, container_row
+from kernel_sandbox.commands.image_listing import ImageRow, image_rows
+from kernel_sandbox.commands.listing import ContainerRow, as_shown, container_row, short
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.spec import units
 

@@ -9,8 +9,7 @@ import msgspec
 
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted
-from kernel_sandbox.commands.image_listing import short
-from kernel_sandbox.commands.listing import shortened
+from kernel_sandbox.commands.listing import short, shortened
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.image_history import Event
 from kernel_sandbox.engine.image_history import history as past

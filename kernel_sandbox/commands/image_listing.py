@@ -12,14 +12,13 @@ import msgspec
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
+from kernel_sandbox.commands.listing import NOTHING, short
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.image_listing import ListedImage, listed
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import units
 from kernel_sandbox.spec.filters import Filters
 
-SHORT_ID = 12
-NOTHING = "<none>"
 _UNKNOWN = "N/A"
 _PRECISION = 4
 _HEADERS = {
@@ -142,11 +141,6 @@ def _names(each: ListedImage, digests: bool) -> Iterator[tuple[str, str, str]]:
         if repository not in tagged:
             for digest in (str(name.digest) for name in names) if digests else ("",):
                 yield repository, NOTHING, digest
-
-
-def short(id_: str) -> str:
-    """An id as tables show it."""
-    return id_.partition(":")[2][:SHORT_ID]
 
 
 def _hint(context: click.Context, word: str) -> tuple[SandboxError, ...]:

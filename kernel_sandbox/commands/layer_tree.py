@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kernel_sandbox.commands.history import on_one_line
-from kernel_sandbox.commands.image_listing import NOTHING, short
-from kernel_sandbox.commands.listing import shortened
+from kernel_sandbox.commands.listing import NOTHING, short, shortened
 from kernel_sandbox.commands.results import Result, Table
 from kernel_sandbox.engine.image_listing import ListedImage
 from kernel_sandbox.engine.layer_tree import Branch, tree

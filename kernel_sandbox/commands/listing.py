@@ -19,6 +19,7 @@ from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.storage.state import Container, Status
 
 SHORT_ID = 12
+NOTHING = "<none>"
 _SHORT_COMMAND = 20
 _SHORT_MOUNT = 15
 _HEADERS = {
@@ -110,6 +111,11 @@ def _table(columns: tuple[str, ...], shown: tuple[ContainerRow, ...], items: tup
     fields = dict(zip(ContainerRow.__struct_encode_fields__, ContainerRow.__struct_fields__, strict=True))
     cells = tuple(tuple(getattr(row, fields[column]) for column in columns) for row in shown)
     return Table(tuple(_HEADERS[column] for column in columns), cells, items)
+
+
+def short(id_: str) -> str:
+    """An image's id, or a layer's digest, as tables show it."""
+    return id_.partition(":")[2][:SHORT_ID]
 
 
 def container_row(listed_: Listed, now: int) -> ContainerRow:
