@@ -6,6 +6,7 @@ import os
 import select
 import stat
 
+from kernel_sandbox.engine.job import job
 from kernel_sandbox.engine.tasks import FoundImage, Load
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec import platform as platforms
@@ -18,6 +19,7 @@ from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 
 
+@job(Load)
 def load(task: Load, descriptors: tuple[int, ...]) -> tuple[FoundImage, ...]:
     """Store the images of the archive, or of the directory, that is the second descriptor."""
     reply, source = descriptors[:2]

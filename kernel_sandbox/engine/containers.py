@@ -119,8 +119,12 @@ class Containers(ContainerRecords):
         if container.status not in (Status.RUNNING, Status.PAUSED):
             raise Conflict(f"Cannot kill container: {key}: Container {container.id} is not running")
         with self._connected(container) as attachment:
-            attachment.signal(number)
+            self._signal(container, attachment, number)
+
+    def _signal(self, container: Container, attachment: Attachment, number: int) -> None:
+        """Told first, as what it brings about is told by another process."""
         self._state.tell(container, "kill", signal=str(int(number)))
+        attachment.signal(number)
 
     def stop(self, key: str, seconds: int | None = None) -> None:
         """Send the stop signal, and SIGKILL should the container still run after *seconds*; -1 waits for ever.
@@ -136,8 +140,7 @@ class Containers(ContainerRecords):
         number = parse_signal(config.stop_signal or "SIGTERM")
         try:
             with self._connected(container) as attachment:
-                attachment.signal(number)
-                self._state.tell(container, "kill", signal=str(number))
+                self._signal(container, attachment, number)
                 if not attachment.wait_for_end(None if seconds < 0 else seconds):
                     self._kill_and_wait(container, attachment)
             self._state.tell(container, "stop")

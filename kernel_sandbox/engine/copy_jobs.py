@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from kernel_sandbox.engine import locks, mounted, writable
+from kernel_sandbox.engine.job import job
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.tasks import CopyIn, CopyOut, PartOfContainer
 from kernel_sandbox.errors import Conflict, NotFound, SandboxError
@@ -29,6 +30,7 @@ _PAUSE = 0.05
 _OF_THE_KERNEL = ("/dev", "/proc", "/sys")
 
 
+@job(CopyOut)
 def copy_out(task: CopyOut, descriptors: tuple[int, ...]) -> None:
     """Pack what the path leads to into the second descriptor. Raises NotFound, SandboxError."""
     path = copying.parse_path(os.fsdecode(task.path))
@@ -47,6 +49,7 @@ def copy_out(task: CopyOut, descriptors: tuple[int, ...]) -> None:
     _look(task, work, descriptors[0])
 
 
+@job(CopyIn)
 def copy_in(task: CopyIn, descriptors: tuple[int, ...]) -> None:
     """Unpack the archive in the second descriptor where the path leads. Raises NotFound, SandboxError."""
     owners = Owners.ARCHIVE if task.is_stream or task.keeps_owners else Owners.ROOT

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kernel_sandbox.engine.containers import Containers
 from kernel_sandbox.engine.images import Images
+from kernel_sandbox.engine.jobs import JOBS, get_ready
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.tasks import HELPER
 from kernel_sandbox.engine.volumes import Volumes
 from kernel_sandbox.runtime import interpreter
-from kernel_sandbox.runtime.launcher import ForkLauncher, Job, Launcher, WarmLauncher
+from kernel_sandbox.runtime.launcher import ForkLauncher, Launcher, WarmLauncher
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
@@ -52,7 +53,7 @@ class Engine:
     def open_single_threaded(cls, home: str | None = None) -> Engine:
         """The engine for a short-lived process with a single thread: its helper is a fork where that is safe."""
         paths = _prepared(home)
-        launcher = WarmLauncher(HELPER) if interpreter.is_exposed() else ForkLauncher(_load_jobs)
+        launcher = WarmLauncher(HELPER) if interpreter.is_exposed() else ForkLauncher(JOBS, get_ready)
         launcher.start()
         return cls(paths, State.at(paths.database), launcher)
 
@@ -78,12 +79,6 @@ class Engine:
     def close(self) -> None:
         """Let the helper go. Containers go on."""
         self.launcher.close()
-
-
-def _load_jobs() -> Mapping[str, Job]:
-    from kernel_sandbox.engine.jobs import load_jobs
-
-    return load_jobs()
 
 
 def _prepared(home: str | None) -> Paths:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from kernel_sandbox.engine.jobs import load_jobs
+from kernel_sandbox.engine.jobs import JOBS, get_ready_for_all
 from kernel_sandbox.runtime import launcher
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Serve until the client is gone."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    launcher.serve(control, load_jobs, lasts=True)
+    launcher.serve(control, JOBS, get_ready_for_all, lasts=True)
 
 
 if __name__ == "__main__":

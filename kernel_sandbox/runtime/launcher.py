@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import importlib
 import os
 import select
 import signal
@@ -39,13 +40,20 @@ _PULSE = 0.2  # seconds
 class Job(msgspec.Struct, frozen=True):
     """Work for a process of its own: from an argument and descriptors to a result.
 
+    ``place`` is its function's, ``module:name``; it is imported when it is first asked for.
     ``inside_store_namespace``: as root among the owners of the stored files. ``ends_with_client``: it is interrupted
     when nobody waits for its result any more.
     """
 
-    function: Callable[[bytes, tuple[int, ...]], bytes]
+    place: str
     inside_store_namespace: bool = True
     ends_with_client: bool = False
+
+    def load(self) -> Callable[[bytes, tuple[int, ...]], bytes]:
+        """The function."""
+        module, _, name = self.place.partition(":")
+        function: Callable[[bytes, tuple[int, ...]], bytes] = getattr(importlib.import_module(module), name)
+        return function
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -144,18 +152,20 @@ class _HelperLauncher:
 class ForkLauncher(_HelperLauncher):
     """For a process with a single thread, such as the command line: the helper is a fork of it.
 
-    To be started before anything is open that must not be carried along. *load_jobs* runs in the helper.
+    To be started before anything is open that must not be carried along. *get_ready* runs in the helper, when a job
+    that needs much will come soon.
     """
 
-    def __init__(self, load_jobs: Callable[[], Mapping[str, Job]]) -> None:
+    def __init__(self, jobs: Mapping[str, Job], get_ready: Callable[[], None]) -> None:
         super().__init__()
-        self._load_jobs = load_jobs
+        self._jobs = jobs
+        self._get_ready = get_ready
 
     def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
         if os.fork() == 0:
             try:
                 ours.close()
-                serve(control, self._load_jobs, lasts=False)
+                serve(control, self._jobs, self._get_ready, lasts=False)
             finally:
                 os._exit(0)
 
@@ -199,11 +209,11 @@ class WarmLauncher(_HelperLauncher):
             self._process = None
 
 
-def serve(control: socket.socket, load_jobs: Callable[[], Mapping[str, Job]], lasts: bool) -> None:
+def serve(control: socket.socket, jobs: Mapping[str, Job], get_ready: Callable[[], None], lasts: bool) -> None:
     """The helper's life: hand each request to a process of its own until the client is gone.
 
     One such process waits in reserve, so that no request waits for a fork; a helper that *lasts* makes the next one at
-    once. *load_jobs* is called at the first request, which may be one to do just that.
+    once, with all that *get_ready* has loaded. A request without a job asks for just that.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -213,15 +223,20 @@ def serve(control: socket.socket, load_jobs: Callable[[], Mapping[str, Job]], la
         message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_DESCRIPTORS)
         if not message:
             return
-        reserve = reserve or _fork_reserve(control, load_jobs())
-        if msgspec.msgpack.decode(message, type=_Request).job:
+        job = msgspec.msgpack.decode(message, type=_Request).job
+        if lasts or not job:
+            get_ready()
+        else:
+            jobs[job].load()
+        reserve = reserve or _fork_reserve(control, jobs)
+        if job:
             socket.send_fds(reserve, [message], descriptors)
             reserve.close()
             reserve = None
         for descriptor in descriptors:
             os.close(descriptor)
         if lasts:
-            reserve = reserve or _fork_reserve(control, load_jobs())
+            reserve = reserve or _fork_reserve(control, jobs)
 
 
 def _fork_reserve(control: socket.socket, jobs: Mapping[str, Job]) -> socket.socket:
@@ -291,7 +306,7 @@ def _answer(descriptor: int, frame: Frame) -> None:
 
 def _outcome(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> Frame:
     try:
-        return Frame(Kind.RESULT, job.function(argument, descriptors))
+        return Frame(Kind.RESULT, job.load()(argument, descriptors))
     except SandboxError as error:
         return Failure.of(error).frame()
     except KeyboardInterrupt:

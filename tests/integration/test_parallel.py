@@ -128,7 +128,9 @@ def test_an_image_removed_while_it_is_run(cli, shared_store, name):
     cli("run", "--name", name, "busybox", "touch", "/x", check=True)
     cli("commit", name, f"{name}:v", check=True)
     cli("rm", name, check=True)
-    ran, removed = at_once(lambda: cli("run", "--rm", f"{name}:v", "ls", "/x"), lambda: cli("rmi", "-f", f"{name}:v"))
+    ran, removed = at_once(
+        lambda: cli("run", "--pull", "never", "--rm", f"{name}:v", "ls", "/x"), lambda: cli("rmi", "-f", f"{name}:v")
+    )
     settled(ran, removed)
     assert ran.stdout == "/x\n" if ran.returncode == 0 else ran.returncode == 125
     cli("rmi", "-f", f"{name}:v")

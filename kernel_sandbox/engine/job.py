@@ -1,0 +1,28 @@
+"""A job as a function of values: what it is asked and what it answers cross between processes as msgpack documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from kernel_sandbox.engine.tasks import InStore, encode
+from kernel_sandbox.storage.staging import store_errors
+
+A = TypeVar("A", bound=InStore)
+Work = Callable[[A, tuple[int, ...]], object]
+
+
+def job(type_: type[A]) -> Callable[[Work[A]], Callable[[bytes, tuple[int, ...]], bytes]]:
+    """Makes a function of a task and descriptors, of which the first is the socket for its answer, a job's function."""
+
+    def wrapped(work: Work[A]) -> Callable[[bytes, tuple[int, ...]], bytes]:
+        def run(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
+            task = msgspec.msgpack.decode(argument, type=type_)
+            with store_errors(task.home):
+                return encode(work(task, descriptors))
+
+        return run
+
+    return wrapped
