@@ -215,9 +215,17 @@ def terminated(*_: object) -> NoReturn:
     raise SystemExit(143)
 
 
+def hear_signals() -> None:
+    """What nohup(1) or a shell's background made us ignore, the programs under test would ignore, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> int:
     """Run what is asked, print the sum, and return the exit status."""
     signal.signal(signal.SIGTERM, terminated)
+    hear_signals()
     os.umask(0o022)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ks-", dir=SCRATCH, ignore_cleanup_errors=True) as scratch:

@@ -17,9 +17,11 @@ Work = Callable[[A, tuple[int, ...]], object]
 def job(type_: type[A]) -> Callable[[Work[A]], Callable[[bytes, tuple[int, ...]], bytes]]:
     """Makes a function of a task and descriptors, of which the first is the socket for its answer, a job's function."""
 
+    decoder = msgspec.msgpack.Decoder(type_)
+
     def wrapped(work: Work[A]) -> Callable[[bytes, tuple[int, ...]], bytes]:
         def run(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
-            task = msgspec.msgpack.decode(argument, type=type_)
+            task = decoder.decode(argument)
             with store_errors(task.home):
                 return encode(work(task, descriptors))
 
