@@ -165,6 +165,7 @@ def run_inside_store_namespace(work: Callable[[], None]) -> int:
     if is_privileged():
         work()
         return 0
+    maps = store_maps()  # known inside, too, where it could not be found out any more
     reader, writer = os.pipe2(os.O_CLOEXEC)
 
     def child() -> None:
@@ -180,7 +181,7 @@ def run_inside_store_namespace(work: Callable[[], None]) -> int:
     os.close(reader)
     os.close(pidfd)
     try:
-        write_maps(pid, store_maps())
+        write_maps(pid, maps)
         os.write(writer, b"1")
     finally:
         os.close(writer)

@@ -41,9 +41,10 @@ def test_an_executed_process_has_no_more_than_the_first(cli, running):
 
 def test_an_executed_process_is_in_the_containers_control_groups(shared_store, running):
     pid = inspected(shared_store, running)["State"]["Pid"]
-    with shared_store.start("exec", running, "sleep", "1001") as client:
+    seconds = f"{os.getpid()}1001"  # another run of these tests may sleep, too
+    with shared_store.start("exec", running, "sleep", seconds) as client:
         try:
-            other = wait_until(lambda: _sleeping("1001"))
+            other = wait_until(lambda: _sleeping(seconds))
             groups = [Path(f"/proc/{each}/cgroup").read_text() for each in (pid, other)]
         finally:
             client.kill()
