@@ -256,7 +256,9 @@ def _check(manifest: Manifest) -> None:
             raise CorruptContent(f"its layer {layer.digest.hex[:_SHORT_ID]} has {layer.size} bytes: too many")
 
 
-class _Typed(documents.Document, frozen=True, kw_only=True, rename="camel"):
+class AnyManifest(documents.Document, frozen=True, kw_only=True, rename="camel"):
+    """What manifests and indexes have in common."""
+
     media_type: str = ""
 
 
@@ -264,7 +266,7 @@ def _media_type(served: Fetched) -> str:
     """What a document is, by its own word and the registry's, which must not differ (CVE-2021-41190)."""
     if served.media_type.startswith(_OLD_FORMAT):
         return served.media_type
-    stated = documents.decode(_Typed, served.content).media_type
+    stated = documents.decode(AnyManifest, served.content).media_type
     known = (*documents.MANIFEST_TYPES, *documents.INDEX_TYPES)
     if stated and stated != served.media_type and served.media_type in known:
         raise CorruptContent(f"a {served.media_type} says that it is a {stated[:100]}")
