@@ -1,11 +1,12 @@
 """Pulls and pushes in this process, with the patience and the settings of a test's choice, and what a store holds."""
 
 import json
+import os
 import shutil
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,18 @@ class Client:
             self.engine.images.remove(name, force=True)
 
     def holdings(self) -> dict[str, int]:
-        """Every file of the store by its path, with its size, but for what no image is made of."""
-        return {
-            str(path.relative_to(self.store.home)): path.stat().st_size
-            for path in self.store.home.rglob("*")
-            if path.is_file()
-            and not path.name.startswith(("state.db", "index.json"))
-            and not path.name.endswith("lock")
-        }
+        """Every file of the store by its path, with its size, but for what no image is made of.
+
+        What goes while one looks is not held.
+        """
+        held: dict[str, int] = {}
+        for directory, _, names in os.walk(self.store.home):
+            for name in names:
+                if not name.startswith(("state.db", "index.json")) and not name.endswith("lock"):
+                    path = os.path.join(directory, name)
+                    with suppress(FileNotFoundError):
+                        held[os.path.relpath(path, self.store.home)] = os.stat(path).st_size
+        return held
 
     @contextmanager
     def nothing_kept(self) -> Iterator[None]:
