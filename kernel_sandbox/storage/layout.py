@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HEADER_FILE = "oci-layout"
 _INDEX_FILE = "index.json"
-_HEADER = LayoutHeader(image_layout_version="1.0.0")
+HEADER = LayoutHeader(image_layout_version="1.0.0")
 _BUFFER = 1 << 20
 
 
@@ -54,7 +54,7 @@ class ImageLayout:
         with store_errors(self.path):
             os.makedirs(os.path.join(self.path, "blobs", "sha256"), mode=0o755, exist_ok=True)
             self._write_new(_INDEX_FILE, encode(_index(())))
-            self._write_new(_HEADER_FILE, encode(_HEADER))
+            self._write_new(_HEADER_FILE, encode(HEADER))
 
     def blob_path(self, digest: Digest) -> str:
         """Where the blob is, or would be."""
@@ -120,7 +120,7 @@ class ImageLayout:
     def read_index(self) -> Index:
         """The images that the layout names; raises NotFound where it is no layout, and CorruptContent."""
         header = decode(LayoutHeader, self._read_file(_HEADER_FILE))
-        if header.image_layout_version != _HEADER.image_layout_version:
+        if header.image_layout_version != HEADER.image_layout_version:
             raise CorruptContent(f"{self.path} has image layout version {header.image_layout_version[:20]!r}")
         return decode(Index, self._read_file(_INDEX_FILE))
 

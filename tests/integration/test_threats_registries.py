@@ -12,8 +12,8 @@ import pytest
 from support.adversary import Adversary, adversary, answer, only, redirect
 from support.blobs import OCI, RemoteImage, descriptor, digest_of, index_of, remote_image
 from support.certificates import certificates
-from support.client import Client, client_of
-from support.store import COMMAND, temporary_store
+from support.client import Client
+from support.store import COMMAND
 from support.tar_files import Entry
 from support.terminal import terminal
 
@@ -30,25 +30,12 @@ ORDERS = "\x1b]0;title\x07\x9b31m\x7f\u202e\nkernel-sandbox: all is well"
 OLD = "application/vnd.docker.distribution.manifest.v1"
 
 
-@pytest.fixture(scope="module")
-def one_client() -> Iterator[Client]:
-    with temporary_store() as store, client_of(store) as opened:
-        yield opened
-
-
 @pytest.fixture
-def client(one_client: Client) -> Iterator[Client]:
+def client(client: Client) -> Iterator[Client]:
     """An empty store in this process."""
-    yield one_client
-    for image in one_client.engine.images.list():
-        one_client.forget(image.id.hex)
-    one_client.unconfigure()
-
-
-@pytest.fixture
-def bench() -> Iterator[Adversary]:
-    with adversary() as running:
-        yield running
+    yield client
+    for image in client.engine.images.list():
+        client.forget(image.id.hex)
 
 
 def refusal(client: Client, name: str) -> str:

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.spec import docker_archive
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.spec.image import OCI_INDEX, REF_NAME, Descriptor, Index, LayoutHeader, Manifest, decode, encode
+from kernel_sandbox.spec.image import OCI_INDEX, REF_NAME, Descriptor, Index, Manifest, decode, encode
 from kernel_sandbox.spec.reference import Reference
-from kernel_sandbox.storage.layout import ImageLayout, blob_name
+from kernel_sandbox.storage.layout import HEADER, ImageLayout, blob_name
 from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
-
-_HEADER = LayoutHeader(image_layout_version="1.0.0")
 
 
 class Form(enum.Enum):
@@ -79,7 +77,7 @@ def _parts(layout: ImageLayout, images: Sequence[Chosen], form: Form) -> tuple[P
     blobs = {image.manifest.digest for image in images}
     for manifest in manifests:
         blobs |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-    documents = {"index.json": encode(_index(images, form)), "oci-layout": encode(_HEADER)}
+    documents = {"index.json": encode(_index(images, form)), "oci-layout": encode(HEADER)}
     if form is Form.DOCKER_ARCHIVE:
         documents |= _dockers_documents(images, manifests)
     return (
