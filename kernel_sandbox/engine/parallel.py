@@ -14,7 +14,7 @@ from typing import TypeVar
 from kernel_sandbox.spec.progress import Progress, Tell
 
 T = TypeVar("T")
-_SECONDS_TO_STOP = 5.0
+_SECONDS_TO_STOP = 12.0
 
 
 class GivenUp(Exception):

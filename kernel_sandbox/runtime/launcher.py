@@ -35,6 +35,7 @@ _MAX_MESSAGE = 1 << 17
 _MAX_DESCRIPTORS = 16
 _CHUNK = 1 << 16
 _PULSE = 0.2  # seconds
+_SECONDS_TO_LET_GO = 10.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -280,12 +281,16 @@ def run_job(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> NoReturn
 
 @contextlib.contextmanager
 def _interrupted_by_end_of(descriptor: int) -> Iterator[None]:
-    """KeyboardInterrupt when the other end of a socket is closed: the kernel tells it by SIGIO (fcntl(2), O_ASYNC)."""
+    """KeyboardInterrupt, once, when nothing more will come from the other end of a socket.
+
+    The kernel tells it by SIGIO (fcntl(2), O_ASYNC).
+    """
     end = select.poll()
-    end.register(descriptor, 0)
+    end.register(descriptor, select.POLLRDHUP)
 
     def interrupt(*_: object) -> None:
         if end.poll(0):
+            signal.signal(signal.SIGIO, signal.SIG_IGN)
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGIO, interrupt)
@@ -319,10 +324,14 @@ def _outcome(job: Job, argument: bytes, descriptors: tuple[int, ...]) -> Frame:
 
 
 class Call:
-    """A job under way. A context manager; leaving it gives the job up."""
+    """A job under way. A context manager: to leave it before there is a result gives the job up.
+
+    Who gives it up waits for its end, within limits: what it had in hand would else be put in place behind their back.
+    """
 
     def __init__(self, launcher: Launcher, job: str, argument: bytes, descriptors: Sequence[int] = ()) -> None:
         self._job = job
+        self._is_over = False
         self._reply, theirs = socket.socketpair()
         with theirs:
             launcher.spawn(job, argument, (theirs.fileno(), *descriptors))
@@ -331,7 +340,16 @@ class Call:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reply.close()
+        with self._reply:
+            if not self._is_over:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._reply.settimeout(_SECONDS_TO_LET_GO)
+        with contextlib.suppress(OSError):
+            self._reply.shutdown(socket.SHUT_WR)
+            while self._reply.recv(_CHUNK):
+                pass
 
     def result(self, meanwhile: Callable[[], None] | None = None) -> bytes:
         """Wait for the job's result. Raises what the job raised.
@@ -342,9 +360,11 @@ class Call:
         decoder = Decoder()
         while data := self._receive(meanwhile):
             for frame in decoder.feed(data):
+                self._is_over = True
                 if frame.kind is Kind.FAILED:
                     raise Failure.read(frame).error()
                 return frame.payload
+        self._is_over = True
         raise HostError(f"the process for '{self._job}' was killed: try again")
 
     def _receive(self, meanwhile: Callable[[], None] | None) -> bytes:
