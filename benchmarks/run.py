@@ -243,13 +243,21 @@ def _of(engine: Peer, *arguments: str) -> Contestant:
 
 
 def cold_commands(lab: Lab) -> Benchmark:
-    """Commands that start no container: what the imports cost."""
-    commands = {f"kernel-sandbox {args}": lab.command(args) for args in ("ps", "--help")}
+    """Commands that start no container: what the imports cost; beside Python's own start, and docker's client."""
+    lines = ("--help", "ps", "images", f"inspect {BUSYBOX}", f"history {BUSYBOX}", f"tag {BUSYBOX} cold:1")
+    own = tuple(Contestant(f"kernel-sandbox {line}", timed(lab.command(*line.split()))) for line in lines)
+    docker = (
+        Contestant(f"docker {line}", timed(partial(engine.cli, *line.split(), check=True)))
+        for engine in lab.daemons
+        if engine.name == "docker"
+        for line in lines
+    )
+    python = Contestant("python -c pass", timed(partial(subprocess.run, [sys.executable, "-c", "pass"], check=True)))
     return Benchmark(
         "the command line, cold",
         30,
-        tuple(Contestant(name, timed(command)) for name, command in commands.items()),
-        tuple(Target(name, 150) for name in commands),
+        (python, *own, *docker),
+        tuple(Target(each.name, 6, python.name) for each in own),
     )
 
 

@@ -13,18 +13,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 from kernel_sandbox import terminal
-from kernel_sandbox.commands import Context, invoke
-from kernel_sandbox.commands.command import cannot_answer
-from kernel_sandbox.commands.results import Download, Foreground, Live, Logs, Result, Stream, Transfer
-from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.runtime.frames import Frame, Kind
-from kernel_sandbox.spec.keys import KeySequence
-from kernel_sandbox.spec.keys import parse as parse_keys
-from kernel_sandbox.spec.progress import Progress, Tell
+from kernel_sandbox.errors import SandboxError, presentable
+from kernel_sandbox.spec import keys
 
 if TYPE_CHECKING:
+    from kernel_sandbox.commands.results import Foreground, Result
     from kernel_sandbox.engine import Engine
     from kernel_sandbox.engine.attachment import Attachment
+    from kernel_sandbox.runtime.frames import Frame
+    from kernel_sandbox.spec.progress import Progress, Tell
 
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3
@@ -36,6 +33,7 @@ _HUNG_UP = 128 + signal.SIGHUP
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code, at once: tearing the interpreter down takes longer than a container."""
     _open_standard_streams()
+    _import_msgspec()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):
@@ -50,8 +48,21 @@ def _open_standard_streams() -> None:
     os.close(descriptor)
 
 
+def _import_msgspec() -> None:
+    """Without typing_extensions, which it prefers to typing: that has all that it needs, and is imported anyway."""
+    if "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # is not found then
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
+
+
 def _run(arguments: Sequence[str]) -> int:
     try:
+        from kernel_sandbox.commands import Context, invoke
+
         context = Context(
             _open_engine,
             console=terminal.size(),
@@ -96,6 +107,8 @@ def _confirm(warning: str) -> bool:
 def _ask(question: str, secret: bool) -> str:
     """Ask for a line, as Docker does; raises NotATerminal where nobody is there."""
     if sys.stdin is None or not sys.stdin.isatty():
+        from kernel_sandbox.commands.command import cannot_answer
+
         cannot_answer(question, secret)
     terminal.end_on_signals()
     with terminal.without_echo(0) if secret else nullcontext():
@@ -124,6 +137,8 @@ def _complain(error: SandboxError) -> None:
 
 
 def _show(result: Result) -> int:
+    from kernel_sandbox.commands.results import Download, Foreground, Live, Logs, Stream, Transfer
+
     match result:
         case Foreground():
             return _foreground(result)
@@ -151,15 +166,13 @@ def _show(result: Result) -> int:
 
 def _presentable(text: str) -> str:
     """What a stranger put into an image, and a template takes out, gives no orders to a terminal; programs get it."""
-    if not (sys.stdout and sys.stdout.isatty()):
-        return text
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\u{ord(each):04x}" for each in text)
+    return presentable(text, "\n\t") if sys.stdout and sys.stdout.isatty() else text
 
 
 def _foreground(result: Foreground) -> int:
     """Show the process's output, pass input and signals on, and return its exit code."""
     has_keyboard = result.tty and result.interactive and os.isatty(0)
-    keys = KeySequence(parse_keys(result.detach_keys)) if has_keyboard else None
+    leaving = keys.KeySequence(keys.parse(result.detach_keys)) if has_keyboard else None
     with result.attachment as attachment:
         if result.proxies_signals:
             _proxy_signals(attachment)
@@ -168,7 +181,7 @@ def _foreground(result: Foreground) -> int:
         with terminal.raw(0) if has_keyboard else nullcontext():
             if result.tty:
                 terminal.follow_size(attachment.resize)
-            for frame in attachment.output(0 if result.interactive else None, keys):
+            for frame in attachment.output(0 if result.interactive else None, leaving):
                 if not result.streams or frame.kind.name.lower() in result.streams:
                     _write(frame)
     if attachment.ending is not None:
@@ -195,6 +208,8 @@ def _proxy_signals(attachment: Attachment) -> None:
 
 def _write(frame: Frame) -> None:
     """All of it, also where the descriptor is shared with a program that made it non-blocking."""
+    from kernel_sandbox.runtime.frames import Kind
+
     descriptor = 2 if frame.kind is Kind.STDERR else 1
     rest = memoryview(frame.payload)
     while rest:

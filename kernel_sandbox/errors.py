@@ -25,13 +25,17 @@ class SandboxError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return text if text.isprintable() else "".join(map(_shown, text))
+        return presentable(super().__str__())
 
 
-def _shown(character: str) -> str:
-    """Without a codec, which a process inside a container could not import any more."""
-    return character if character.isprintable() else f"\\u{ord(character):04x}"
+def presentable(text: str, allowed: str = "") -> str:
+    """The text with every character escaped that is neither printable nor *allowed*.
+
+    Without a codec, which a process inside a container could not import any more.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in allowed else f"\\u{ord(each):04x}" for each in text)
 
 
 class UsageError(SandboxError):

@@ -13,9 +13,10 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from kernel_sandbox.spec.runtime import ConsoleSize
+if TYPE_CHECKING:
+    from kernel_sandbox.spec.runtime import ConsoleSize
 
 _STDIN, _STDOUT = 0, 1
 _DEADLY = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -39,6 +40,8 @@ def size() -> ConsoleSize | None:
             columns, rows = os.get_terminal_size(descriptor)
         except OSError:
             continue
+        from kernel_sandbox.spec.runtime import ConsoleSize
+
         return ConsoleSize(height=rows, width=columns)
     return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kernel_sandbox.errors import SandboxError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _USUAL = ("run", "ps", "images")
+_USUAL_PARTS = ("creation", "containers", "attachment")
 
 
 class Session:
@@ -34,6 +36,8 @@ class Session:
 
         for name in _USUAL:
             root.find(name)
+        for module in _USUAL_PARTS:
+            import_module(f"kernel_sandbox.engine.{module}")
         with contextlib.suppress(SandboxError):
             self.engine()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 SHOWN = 4  # files of a layer that are named
+WIDEST = 60  # characters of the command that made it
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Layer:
     def count(self):
         return "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
 
-    def lines(self):
-        """What is in it, the biggest first."""
+    def rows(self):
+        """What is in it, the biggest first: names and sizes."""
         biggest = sorted(self.files, key=lambda name: (-self.files[name], name))[:SHOWN]
         more = len(self.files) - len(biggest)
-        return [f"{name}  {human(self.files[name])}" for name in biggest] + ([f"… {more} more"] if more else [])
+        return [(name, human(self.files[name])) for name in biggest] + ([(f"… {more} more", "")] if more else [])
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,13 @@ class Stacks:
     def _box(self, layer):
         colour = f"hsl({self._distinct().index(layer) * 137 % 360}, 70%, 88%)"
         style = (
-            f"background: {colour}; color: black; border: 1px solid #888; border-radius: 4px; margin: 3px; padding: 6px"
+            f"background: {colour}; color: black; border: 1px solid #888; border-radius: 4px; overflow-wrap: anywhere"
         )
-        files = "".join(f"<div>{escape(line)}</div>" for line in layer.lines())
-        title = f"<b>{layer.digest[:12]}</b> · {human(layer.size)} · {layer.count()}{self._shared(layer)}"
-        return f'<div style="{style}">{title}<div><i>{escape(layer.made_by[:60])}</i></div><small>{files}</small></div>'
+        title = f"<b>{layer.digest[:12]}</b>{self._shared(layer)}<div>{human(layer.size)} · {layer.count()}</div>"
+        made_by = f"<div><i>{escape(shortened(layer.made_by))}</i></div>"
+        row = '<div style="display: flex; justify-content: space-between"><span>{}</span><span>{}</span></div>'
+        files = "".join(row.format(escape(name), size) for name, size in layer.rows())
+        return f'<div style="{style}; margin: 3px; padding: 6px">{title}{made_by}<small>{files}</small></div>'
 
     def _distinct(self):
         """Every layer once: golden angles between their hues keep the colours apart."""
@@ -71,7 +74,7 @@ class Stacks:
     def _rows(self, layers):
         for layer in reversed(layers):
             size = f"{layer.digest[:12]}  {human(layer.size):>8}  {layer.count():>9}{self._shared(layer)}"
-            yield f"  {size}  {', '.join(layer.lines())}"
+            yield f"  {size}  {', '.join('  '.join(row).strip() for row in layer.rows())}"
 
 
 def draw(archive):
@@ -91,16 +94,22 @@ def layers(tar, image):
 
 def files(blob):
     with tarfile.open(fileobj=blob) as layer:
-        return {member.name: member.size for member in layer if not member.isdir()}
+        return {
+            member.name: member.size + len(member.linkname) * member.issym() for member in layer if not member.isdir()
+        }
 
 
 def read(tar, name):
     return json.load(tar.extractfile(name))
 
 
+def shortened(text):
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+
+
 def human(size):
     for unit in ("B", "kB", "MB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{size:.3g}{unit}"
         size /= 1000
-    return f"{size:.3g} GB"
+    return f"{size:.3g}GB"

@@ -204,7 +204,7 @@ def side_by_side(lanes: Sequence[Iterator[Outcome]]) -> Iterator[Outcome]:
 def nothing(complaint: str, remains: Callable[[], Sequence[object]]) -> Outcome:
     """Whether ``remains`` gets empty within a few seconds."""
     try:
-        wait_until(lambda: not remains(), timeout=5, interval=0.2)
+        wait_until(lambda: not remains(), interval=0.2)
     except TimeoutError:
         return check(False, "\n  ".join((f"{complaint}:", *map(str, remains()))))
     return check(True, complaint)

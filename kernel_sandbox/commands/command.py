@@ -1,21 +1,19 @@
-"""What commands are made of: their surroundings, and click's classes with Docker's manners."""
+"""What commands are: their surroundings, and how a command line is read and carried out, with Docker's manners."""
 
 from __future__ import annotations
 
-import copy
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
 import msgspec
 
-from kernel_sandbox.commands import flags
+from kernel_sandbox.commands import flags, help_page
 from kernel_sandbox.commands.results import Transfer
+from kernel_sandbox.commands.syntax import Argument, Option, Parameter, takes_invocation
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec.progress import Tell, tell_nobody
 
@@ -24,6 +22,10 @@ if TYPE_CHECKING:
     from kernel_sandbox.spec.runtime import ConsoleSize
 
 _FAILED_TO_RUN = 125
+_HELP_NAMES = ("-h", "--help")
+
+Entry = tuple[str, str]
+"""Where a command is, ``module:attribute`` in this package, and what it does, in a sentence."""
 
 
 def _cannot_ask(warning: str) -> bool:
@@ -40,8 +42,7 @@ def _telling_nobody() -> AbstractContextManager[Tell]:
     return nullcontext(tell_nobody)
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, dict=True):
     """What commands need of their front end.
 
     ``open_engine`` is called when a command first needs the store; ``stdin`` is the descriptor that ``import -`` reads;
@@ -54,7 +55,7 @@ class Context:
 
     open_engine: Callable[[], Engine]
     stdin: int = 0
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environment: Mapping[str, str] = os.environ
     program: str = "kernel-sandbox"
     console: ConsoleSize | None = None
     confirm: Callable[[str], bool] = _cannot_ask
@@ -80,32 +81,111 @@ class HelpAsked(Exception):
     """``--help``: the text is the outcome, whatever else was written."""
 
 
-def _ask_help(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        raise HelpAsked(context.get_help())
+class Invocation:
+    """A command that is being carried out: ``words`` are its own and those of the groups that it was found in.
 
-
-class Command(click.Command):
-    """A command that reads its flags as Docker's do, and whose failures have exit code 1, as those of Docker's daemon.
-
-    ``allow_interspersed_args``, which is click's, tells whether flags may follow the first word.
+    ``given`` are the names of the parameters that the command line tells.
     """
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read flags as pflag does, then let click fill its parameters. Raises UsageError."""
-        options = (each for each in self.get_params(ctx) if isinstance(each, click.Option))
+    def __init__(self, context: Context, words: tuple[str, ...], given: frozenset[str] = frozenset()) -> None:
+        self.context = context
+        self.words = words
+        self.given = given
+
+    @property
+    def path(self) -> str:
+        """What the user has written to come here: ``kernel-sandbox image ls``."""
+        return " ".join(self.words)
+
+    def complaint(self, error: object) -> str:
+        """A complaint about what else the user has written, with the place to look."""
+        return f"{error}; see '{self.path} --help'"
+
+
+class Command:
+    """A command that reads its flags as Docker's do, and whose failures have exit code 1, as those of Docker's daemon.
+
+    ``flags_may_follow`` tells whether there may be flags after the first word.
+    """
+
+    flags_may_follow = True
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        params: Sequence[Parameter] = (),
+        hidden: bool = False,
+        help_names: tuple[str, ...] = _HELP_NAMES,
+    ) -> None:
+        self.name = name
+        self.about = function.__doc__ or ""
+        self.hidden = hidden
+        self.arguments = [each for each in params if isinstance(each, Argument)]
+        self.options = [each for each in params if isinstance(each, Option)]
+        taken = {name for option in self.options for name in option.opts}
+        free = [name for name in help_names if name not in taken]
+        self.help_option = Option(free, is_flag=True, expose_value=False, help="Show this message and exit.")
+        self.options.append(self.help_option)
+        self._function = function
+
+    def carry_out(self, invocation: Invocation, line: Sequence[str]) -> object:
+        """Read the words that follow the command's own and call its function; what that returns.
+
+        Raises HelpAsked, and SandboxError for every mistake of the user's.
+        """
+        values = self._values(invocation, line)
+        first = invocation if takes_invocation(self._function) else invocation.context
+        with self._exit_codes():
+            result = self._function(first, **values)
+        if isinstance(result, Transfer):
+            return msgspec.structs.replace(result, steps=self._exit_codes()(result.steps))
+        return result
+
+    def split(self, invocation: Invocation, line: Sequence[str]) -> flags.Split:
+        """Tell flags and other words apart. Raises UsageError, HelpAsked."""
         try:
-            found = flags.split(args, options, self.allow_interspersed_args)
-            return super().parse_args(ctx, [*found.flags, *(("--", *found.words) if found.words else ())])
+            found = flags.split(line, self.options, self.flags_may_follow)
         except UsageError as error:
-            raise UsageError(f"{error}; see '{ctx.command_path} --help'") from None
+            raise UsageError(invocation.complaint(error)) from None
+        if self.help_option in found.given:
+            raise HelpAsked(self.help(invocation))
+        return found
+
+    def help(self, invocation: Invocation) -> str:
+        """What ``--help`` says."""
+        words = (each.shown for each in self.arguments)
+        return help_page.text((invocation.path, "[OPTIONS]", *words), self.about, self.options, {})
+
+    def _values(self, invocation: Invocation, line: Sequence[str]) -> dict[str, Any]:
+        """What the function gets. What is given is read first, in its order: of two mistakes the first one is told."""
+        found = self.split(invocation, line)
+        invocation.given = frozenset(each.name for each in found.given)
+        options = (*found.given, *(each for each in self.options if each not in found.given))
+        try:
+            values: dict[Parameter, Any] = {each: each.value(found.given.get(each, ())) for each in options}
+            assigned = self._assigned(invocation, found.words)
+            values |= {each: each.value(texts) for each, texts in assigned.items()}
+        except UsageError as error:
+            raise UsageError(invocation.complaint(error)) from None
+        return {each.name: value for each, value in values.items() if each.expose_value}
+
+    def _assigned(self, invocation: Invocation, words: Sequence[str]) -> dict[Argument, Sequence[str]]:
+        """The words of each argument. Raises SandboxError for another number of them than the command takes."""
+        left = list(words)
+        assigned: dict[Argument, Sequence[str]] = {}
+        for each in self.arguments:
+            count = len(left) if each.nargs < 0 else each.nargs
+            assigned[each], left = left[:count], left[count:]
+        if left or any(each.required and not assigned[each] for each in self.arguments):
+            raise SandboxError(invocation.complaint(f'"{invocation.path}" {self.arity}'))
+        return assigned
 
     @property
     def arity(self) -> str:
         """How many words the command takes, as Docker tells those who gave another number."""
-        arguments = [each for each in self.params if isinstance(each, click.Argument)]
-        least = sum(abs(each.nargs) for each in arguments if each.required)
-        most = sum(each.nargs for each in arguments) if all(each.nargs > 0 for each in arguments) else None
+        least = sum(abs(each.nargs) for each in self.arguments if each.required)
+        most = sum(each.nargs for each in self.arguments) if all(each.nargs > 0 for each in self.arguments) else None
         if most is None:
             return f"requires at least {_arguments(least)}"
         if most == 0:
@@ -115,13 +195,6 @@ class Command(click.Command):
         if least == 0:
             return f"requires at most {_arguments(most)}"
         return f"requires at least {least} and at most {_arguments(most)}"
-
-    def invoke(self, ctx: click.Context) -> object:
-        with self._exit_codes():
-            result = super().invoke(ctx)
-        if isinstance(result, Transfer):
-            return msgspec.structs.replace(result, steps=self._exit_codes()(result.steps))
-        return result
 
     @contextmanager
     def _exit_codes(self) -> Iterator[None]:
@@ -135,18 +208,19 @@ class Command(click.Command):
         """The program's exit code for an error of this command."""
         return 1
 
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        return _quiet(super().get_help_option(ctx))
+
+class FlagsFirstCommand(Command):
+    """A command whose flags end at its first word."""
+
+    flags_may_follow = False
 
 
 class FlagError(UsageError):
     """Flags that Docker's client refuses, before its daemon hears of them."""
 
 
-class CreatingCommand(Command):
-    """``create``: flags end at the image's name. What they mean together is a matter of flags still."""
-
-    allow_interspersed_args = False
+class CreatingCommand(FlagsFirstCommand):
+    """``create``: what its flags mean together is a matter of flags still."""
 
     def exit_code(self, error: SandboxError) -> int:
         return error.exit_code if isinstance(error, FlagError) else super().exit_code(error)
@@ -159,56 +233,45 @@ class RunCommand(CreatingCommand):
         return error.exit_code if error.exit_code > 1 or isinstance(error, NotATerminal) else _FAILED_TO_RUN
 
 
-class Group(click.Group, Command):
+class Group(FlagsFirstCommand):
     """A group of commands, listed in the order in which they were added; each is imported when it is needed."""
 
-    command_class = Command
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(self, about: str) -> None:
+        super().__init__("", lambda _: None)
+        self.about = about
+        self.summaries: dict[str, str] = {}
+        """What help lists: names, and what they do in a sentence."""
         self._places: dict[str, str] = {}
 
-    def add(self, commands: Mapping[str, str], aliases: Mapping[str, str] = {}) -> None:
-        """Add commands by their names, each with its place: ``module:attribute`` in this package.
+    def add(self, commands: Mapping[str, Entry], aliases: Mapping[str, str] = {}) -> None:
+        """Add commands by their names; *aliases* are further names, with places, that help does not list."""
+        self.summaries |= {name: summary for name, (_, summary) in commands.items()}
+        self._places |= {**{name: place for name, (place, _) in commands.items()}, **aliases}
 
-        *aliases* are further names that help does not list.
-        """
-        self._places |= {**commands, **{name: f"{place}:hidden" for name, place in aliases.items()}}
+    def help(self, invocation: Invocation) -> str:
+        words = (invocation.path, "[OPTIONS]", "COMMAND", "[ARGS]...")
+        return help_page.text(words, self.about, self.options, self.summaries)
 
-    def list_commands(self, ctx: click.Context | None = None) -> list[str]:
-        return list({**self._places, **self.commands})
-
-    def find(self, name: str) -> click.Command | None:
+    def find(self, name: str) -> Command | None:
         """The command of this name, if there is one."""
-        if name not in self.commands and name in self._places:
-            self.commands[name] = _load(self._places[name])
-        return self.commands.get(name)
+        place = self._places.get(name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: Command = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+        return command
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        found = self.find(cmd_name)
-        if found is None:
-            raise SandboxError(f"'{cmd_name}' is not a {ctx.command_path} command; see '{ctx.command_path} --help'")
-        return found
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        return _quiet(super().get_help_option(ctx))
-
-
-def _load(place: str) -> click.Command:
-    module, attribute, *hidden = place.split(":")
-    command: click.Command = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
-    if hidden:
-        command = copy.copy(command)
-        command.hidden = True
-    return command
+    def carry_out(self, invocation: Invocation, line: Sequence[str]) -> object:
+        """Carry out the command that the line names; without one the outcome is help. Raises as a command's does."""
+        words = self.split(invocation, line).words
+        if not words:
+            raise HelpAsked(self.help(invocation))
+        name, *rest = words
+        command = self.find(name)
+        if command is None:
+            raise SandboxError(invocation.complaint(f"'{name}' is not a {invocation.path} command"))
+        return command.carry_out(Invocation(invocation.context, (*invocation.words, name)), rest)
 
 
 def _arguments(count: int) -> str:
     return f"{count} argument" if count == 1 else f"{count} arguments"
-
-
-def _quiet(help_option: click.Option | None) -> click.Option | None:
-    """The help option, made to hand its text over rather than print it."""
-    if help_option is not None:
-        help_option.callback = _ask_help
-    return help_option

@@ -9,21 +9,22 @@ from __future__ import annotations
 import signal
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 
-import click
+import msgspec
+from msgspec.structs import replace
 
-from kernel_sandbox.commands.command import Context, Group
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Context, Group
 from kernel_sandbox.commands.flags import MissingValue, is_boolean, split
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec import capabilities
 from kernel_sandbox.spec.reference import parse
-from kernel_sandbox.storage.state import Status
 
-_UP = frozenset((Status.RUNNING, Status.RESTARTING))
-_DOWN = frozenset((Status.CREATED, Status.EXITED))
-_PAUSED = frozenset((Status.PAUSED,))
+_UP = frozenset(("running", "restarting"))
+_DOWN = frozenset(("created", "exited"))
+_PAUSED = frozenset(("paused",))
+_ANY = _UP | _DOWN | _PAUSED
 _STATES = {
     "attach": _UP, "exec": _UP, "kill": _UP | _PAUSED, "pause": _UP, "port": _UP | _PAUSED, "start": _DOWN,
     "stats": _UP | _PAUSED, "stop": _UP | _PAUSED, "top": _UP | _PAUSED, "unpause": _PAUSED, "wait": _UP | _PAUSED,
@@ -48,23 +49,21 @@ _FILES = frozenset(("--cidfile", "--env-file", "--input", "--label-file", "--out
 _SHARED = "container:"
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """One thing to write, and what it is, in a few words or none."""
 
     text: str
     help: str = ""
 
 
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True):
     """What there is to choose from; ``files``: names of the caller's files, too, which whoever asks knows."""
 
     found: tuple[Candidate, ...] = ()
     files: bool = False
 
 
-def candidates(root: click.Group, words: Sequence[str], fragment: str, context: Context) -> Candidates:
+def candidates(root: Group, words: Sequence[str], fragment: str, context: Context) -> Candidates:
     """What may stand after *words*, the program's name not among them, and begins with *fragment*, sorted."""
     try:
         offered = _offered(root, words, fragment, context)
@@ -74,12 +73,12 @@ def candidates(root: click.Group, words: Sequence[str], fragment: str, context: 
     return replace(offered, found=tuple(found[text] for text in sorted(found)))
 
 
-def _offered(root: click.Group, words: Sequence[str], fragment: str, context: Context) -> Candidates:
-    command: click.Command = root
+def _offered(root: Group, words: Sequence[str], fragment: str, context: Context) -> Candidates:
+    command: Command = root
     rest = tuple(words)
     while True:
         try:
-            rest = split(rest, _options(command), command.allow_interspersed_args).words
+            rest = split(rest, command.options, command.flags_may_follow).words
         except MissingValue as missing:
             return _values(missing.option, fragment, context)
         if not isinstance(command, Group) or not rest:
@@ -88,7 +87,7 @@ def _offered(root: click.Group, words: Sequence[str], fragment: str, context: Co
         if found is None:
             return Candidates()
         command, rest = found, rest[1:]
-    if rest and not command.allow_interspersed_args:
+    if rest and not command.flags_may_follow:
         return Candidates(files=True)  # the command inside the container, and its arguments
     if fragment.startswith("-") and "--" not in words:
         return _flags(command, fragment, context)
@@ -97,31 +96,23 @@ def _offered(root: click.Group, words: Sequence[str], fragment: str, context: Co
     return _arguments(command, rest, context)
 
 
-def _options(command: click.Command) -> Iterator[click.Option]:
-    found = command.get_params(click.Context(command, help_option_names=["--help"]))
-    return (each for each in found if isinstance(each, click.Option))
-
-
 def _subcommands(group: Group) -> Iterator[Candidate]:
-    for name in group.list_commands():
-        each = group.find(name)
-        if each and not each.hidden:
-            yield Candidate(name, each.get_short_help_str(limit=80))
+    return (Candidate(name, summary) for name, summary in group.summaries.items())
 
 
-def _flags(command: click.Command, fragment: str, context: Context) -> Candidates:
+def _flags(command: Command, fragment: str, context: Context) -> Candidates:
     """The flags' names; after ``--name=`` its values."""
-    options = {name: each for each in _options(command) for name in each.opts}
+    options = {name: each for each in command.options for name in each.opts}
     name, equals, value = fragment.partition("=")
     if not equals:
-        return Candidates(tuple(Candidate(name, each.help or "") for name, each in options.items() if not each.hidden))
+        return Candidates(tuple(Candidate(name, each.help) for name, each in options.items() if not each.hidden))
     if name not in options:
         return Candidates()
     values = _values(options[name], value, context)
     return replace(values, found=tuple(replace(each, text=f"{name}={each.text}") for each in values.found))
 
 
-def _values(option: click.Option, fragment: str, context: Context) -> Candidates:
+def _values(option: syntax.Option, fragment: str, context: Context) -> Candidates:
     """What may be the value of a flag."""
     name = max(option.opts, key=len)
     if is_boolean(option):
@@ -142,8 +133,8 @@ def _values(option: click.Option, fragment: str, context: Context) -> Candidates
         case "--volume":
             return replace(_plain(f"{each}:" for each in _volumes(context)), files=True)
         case "--volumes-from":
-            return _plain(_containers(context, frozenset(Status)))
-    return _by_metavar(option, frozenset(Status), context)
+            return _plain(_containers(context, _ANY))
+    return _by_metavar(option, _ANY, context)
 
 
 def _signals(fragment: str) -> Iterator[str]:
@@ -151,22 +142,20 @@ def _signals(fragment: str) -> Iterator[str]:
     return (prefix + each.name.removeprefix("SIG") for each in signal.Signals)
 
 
-def _arguments(command: click.Command, given: tuple[str, ...], context: Context) -> Candidates:
+def _arguments(command: Command, given: tuple[str, ...], context: Context) -> Candidates:
     """What may be the argument that follows those *given*; those are not offered again."""
-    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    arguments = command.arguments
     last = arguments[-1] if arguments and arguments[-1].nargs < 0 else None
     wanted = next(iter(arguments[len(given) :]), last)
-    if wanted is None or wanted.type is click.UNPROCESSED:
+    if wanted is None or wanted.type is syntax.UNPROCESSED:
         return Candidates()
-    offered = _by_metavar(wanted, _STATES.get(command.name or "", frozenset(Status)), context)
+    offered = _by_metavar(wanted, _STATES.get(command.name, _ANY), context)
     return replace(offered, found=tuple(each for each in offered.found if each.text not in given))
 
 
-def _by_metavar(parameter: click.Parameter, states: frozenset[Status], context: Context) -> Candidates:
+def _by_metavar(parameter: syntax.Parameter, states: frozenset[str], context: Context) -> Candidates:
     """What help's name for a value stands for: ``none|host``, a file, containers, images; for ``NAME`` all objects."""
-    if isinstance(parameter.type, click.Choice):
-        return _plain(parameter.type.choices)
-    metavar = (parameter.metavar or parameter.human_readable_name).strip("[].")
+    metavar = (parameter.shown if isinstance(parameter, syntax.Argument) else parameter.metavar or "").strip("[].")
     if "CONTAINER:" in metavar:
         return replace(_plain(f"{name}:" for name in _containers(context, states)), files=True)
     match "".join(takewhile(_CAPITALS.__contains__, metavar)):
@@ -180,7 +169,7 @@ def _by_metavar(parameter: click.Parameter, states: frozenset[Status], context: 
             return _plain(_images(context))
         case "VOLUME":
             return _plain(_volumes(context))
-        case "NAME" if isinstance(parameter, click.Argument):
+        case "NAME" if isinstance(parameter, syntax.Argument):
             return _plain(chain(_containers(context, states), _images(context), _volumes(context)))
     return Candidates()
 
@@ -190,7 +179,7 @@ def _written(alternative: str) -> str:
     return "".join(takewhile(lambda letter: not letter.isupper(), alternative))
 
 
-def _containers(context: Context, states: frozenset[Status]) -> Iterator[str]:
+def _containers(context: Context, states: frozenset[str]) -> Iterator[str]:
     return (each.name for each in context.engine.containers.list(all_=True) if each.status in states)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context, CreatingCommand
 from kernel_sandbox.commands.containers import each
 from kernel_sandbox.commands.creation import variables
@@ -24,12 +24,12 @@ _VARIABLE = Text("variable", named_variable)
 
 
 def _several(command: F) -> F:
-    return click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")(command)
+    return syntax.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")(command)
 
 
 def _stopping(command: F) -> F:
     """``-t`` of stop and restart."""
-    return click.option(
+    return syntax.option(
         "-t", "--timeout", "--time", "seconds", type=int, metavar="SECONDS",
         help="Wait so long before SIGKILL; -1 for ever.",
     )(command)  # fmt: skip
@@ -38,19 +38,18 @@ def _stopping(command: F) -> F:
 def _attaching(command: F) -> F:
     """What every command that attaches a terminal takes."""
     for flag in (
-        click.option("--detach-keys", type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]"),
-        click.option("--sig-proxy", type=bool, default=True, metavar="BOOL", help="Pass signals on to the process."),
+        syntax.option("--detach-keys", type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]"),
+        syntax.option("--sig-proxy", type=bool, default=True, metavar="BOOL", help="Pass signals on to the process."),
     ):
         command = flag(command)
     return command
 
 
-@click.command(cls=Command)
-@click.option("-a", "--attach", is_flag=True, help="Show its output, and end with it.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@syntax.command(Command)
+@syntax.option("-a", "--attach", is_flag=True, help="Show its output, and end with it.")
+@syntax.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @_attaching
 @_several
-@click.pass_obj
 def start(
     context: Context,
     attach: bool,
@@ -60,6 +59,7 @@ def start(
     containers: tuple[str, ...],
 ) -> Result:
     """Start containers that do not run."""
+    context.engine.warm_up()
     engine = context.engine.containers
     if attach or interactive:
         if len(containers) > 1:
@@ -81,11 +81,10 @@ def start(
     return each(containers, start_one)
 
 
-@click.command(cls=Command)
-@click.option("--no-stdin", is_flag=True, help="Do not pass standard input on.")
+@syntax.command(Command)
+@syntax.option("--no-stdin", is_flag=True, help="Do not pass standard input on.")
 @_attaching
-@click.argument("container")
-@click.pass_obj
+@syntax.argument("container")
 def attach(context: Context, no_stdin: bool, detach_keys: str, sig_proxy: bool, container: str) -> Result:
     """Show what a running container writes from now on, and pass input on."""
     context.check_terminal(not no_stdin, context.engine.containers.find(container).options.tty)
@@ -112,19 +111,20 @@ class ExecCommand(CreatingCommand):
         return _NOT_INVOKED if isinstance(error, ContainerStartError) else 1
 
 
-@click.command("exec", cls=ExecCommand, context_settings={"help_option_names": ["--help"]})
-@click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option("-e", "--env", multiple=True, type=_VARIABLE, metavar="NAME[=VALUE]", help="Set an environment variable.")
-@click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Set the variables that a file lists.")
-@click.option("-w", "--workdir", default="", metavar="DIR", help="Start in this directory.")
-@click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Run as this user, by name or id.")
-@click.option("--privileged", is_flag=True, help="Give it every capability inside.")
-@click.option("--detach-keys", type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]")
-@click.argument("container")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
+@syntax.command(ExecCommand, "exec", help_names=("--help",))
+@syntax.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
+@syntax.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@syntax.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@syntax.option(
+    "-e", "--env", multiple=True, type=_VARIABLE, metavar="NAME[=VALUE]", help="Set an environment variable."
+)
+@syntax.option("--env-file", "env_files", multiple=True, metavar="FILE", help="Set the variables that a file lists.")
+@syntax.option("-w", "--workdir", default="", metavar="DIR", help="Start in this directory.")
+@syntax.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Run as this user, by name or id.")
+@syntax.option("--privileged", is_flag=True, help="Give it every capability inside.")
+@syntax.option("--detach-keys", type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]")
+@syntax.argument("container")
+@syntax.argument("command", nargs=-1, required=True, type=syntax.UNPROCESSED)
 def execute(
     context: Context, /, container: str, env: tuple[str, ...], env_files: tuple[str, ...], **flags: Any
 ) -> Result:
@@ -152,53 +152,47 @@ def _execute_detached(context: Context, container: str, wanted: ExecOptions) -> 
         raise SandboxError(str(error)) from error
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_stopping
 @_several
-@click.pass_obj
 def stop(context: Context, seconds: int | None, containers: tuple[str, ...]) -> Result:
     """End containers: their stop signal first, SIGKILL after a while."""
     return each(containers, lambda name: context.engine.containers.stop(name, seconds))
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_stopping
 @_several
-@click.pass_obj
 def restart(context: Context, seconds: int | None, containers: tuple[str, ...]) -> Result:
     """End containers as stop does, and start them again."""
     return each(containers, lambda name: context.engine.containers.restart(name, seconds))
 
 
-@click.command(cls=Command)
-@click.option("-s", "--signal", "name", default="KILL", help="The signal, by name or number.  [default: KILL]")
+@syntax.command(Command)
+@syntax.option("-s", "--signal", "name", default="KILL", help="The signal, by name or number.  [default: KILL]")
 @_several
-@click.pass_obj
 def kill(context: Context, name: str, containers: tuple[str, ...]) -> Result:
     """Send a signal to the first process of containers."""
     number = parse_signal(name or "KILL")
     return each(containers, lambda container: context.engine.containers.kill(container, number))
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_several
-@click.pass_obj
 def pause(context: Context, containers: tuple[str, ...]) -> Result:
     """Stop all processes of containers where they are."""
     return each(containers, context.engine.containers.pause)
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_several
-@click.pass_obj
 def unpause(context: Context, containers: tuple[str, ...]) -> Result:
     """Let paused containers go on."""
     return each(containers, context.engine.containers.unpause)
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_several
-@click.pass_obj
 def wait(context: Context, containers: tuple[str, ...]) -> Result:
     """Wait until containers have ended and print their exit codes."""
     codes: list[str] = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Download, Lines, Result
 from kernel_sandbox.errors import SandboxError
@@ -14,25 +13,25 @@ from kernel_sandbox.spec import units
 from kernel_sandbox.spec.copying import STREAM, parse_route
 
 
-@click.command(cls=Command)
-@click.argument("container")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.argument("container")
 def diff(context: Context, container: str) -> Result:
     """Show what a container has added (A), changed (C) and deleted (D) in its image's files."""
+    context.engine.warm_up("diff")
     changes = context.engine.containers.diff(container)
     return Lines(tuple(f"{change.kind} {change.path.decode(errors='replace')}" for change in changes))
 
 
-@click.command(cls=Command)
-@click.option("-a", "--archive", is_flag=True, help="Keep the owners' numbers.")
-@click.option("-L", "--follow-link", is_flag=True, help="Copy what a symbolic link at the source leads to.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say on a terminal what was copied.")
-@click.argument("source", metavar="CONTAINER:SRC_PATH|SRC_PATH|-")
-@click.argument("destination", metavar="DEST_PATH|-|CONTAINER:DEST_PATH")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-a", "--archive", is_flag=True, help="Keep the owners' numbers.")
+@syntax.option("-L", "--follow-link", is_flag=True, help="Copy what a symbolic link at the source leads to.")
+@syntax.option("-q", "--quiet", is_flag=True, help="Do not say on a terminal what was copied.")
+@syntax.argument("source", metavar="CONTAINER:SRC_PATH|SRC_PATH|-")
+@syntax.argument("destination", metavar="DEST_PATH|-|CONTAINER:DEST_PATH")
 def cp(context: Context, archive: bool, follow_link: bool, quiet: bool, source: str, destination: str) -> Result:
     """Copy files between a container, running or not, and this machine; - is a tar archive."""
     route = parse_route(source, destination)
+    context.engine.warm_up("copy_in" if route.is_inward else "copy_out")
     containers = context.engine.containers
     if route.is_inward:
         origin = context.stdin if route.source == STREAM else route.source

@@ -1,4 +1,4 @@
-"""The flags of ``create`` and ``run``, as click's options. What they mean together is ``creation``'s."""
+"""The flags of ``create`` and ``run``, as declarations. What they mean together is ``creation``'s."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import click
-
-from kernel_sandbox.commands import flags
+from kernel_sandbox.commands import flags, syntax
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import flags as texts
 from kernel_sandbox.spec import kernel_flags, mount_flags, resolver, sharing, times, units
@@ -35,7 +33,7 @@ _REFUSED = {
 _SHORT = {"publish": "-p"}
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]
+class Text:
     """A flag's text, read by a function of ``spec``; complaints name flag and value where *quotes*, as Docker's do."""
 
     def __init__(self, name: str, read: Callable[[str], Any], quotes: bool = True) -> None:
@@ -43,29 +41,27 @@ class Text(click.ParamType):  # type: ignore[type-arg]
         self._read = read
         self._quotes = quotes
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
+    def convert(self, value: str, parameter: syntax.Parameter) -> Any:
         try:
             return self._read(value)
         except UsageError as error:
-            if self._quotes and param is not None:
-                raise flags.invalid(value, param, error) from None
+            if self._quotes:
+                raise flags.invalid(value, parameter, error) from None
             raise
 
 
-def _option(*names: str, read: Callable[[str], Any] | None = None, quotes: bool = True, **kwargs: Any) -> click.Option:
+def _option(*names: str, read: Callable[[str], Any] | None = None, quotes: bool = True, **kwargs: Any) -> syntax.Option:
     if read is not None:
         kwargs["type"] = Text(kwargs.get("metavar", "text").lower(), read, quotes)
-    return click.Option(names, **kwargs)
+    return syntax.Option(names, **kwargs)
 
 
-def _many(*names: str, **kwargs: Any) -> click.Option:
+def _many(*names: str, **kwargs: Any) -> syntax.Option:
     return _option(*names, multiple=True, **kwargs)
 
 
-def _refused(name: str, reason: str) -> click.Option:
-    def refuse(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+def _refused(name: str, reason: str) -> syntax.Option:
+    def refuse(value: tuple[str, ...]) -> None:
         if value:
             raise UsageError(f"--{name} is not supported: {reason}")
 
@@ -90,13 +86,13 @@ def _namespace(type_: str) -> Callable[[str], str]:
     return lambda text: sharing.parse(type_, text)
 
 
-def options() -> tuple[click.Option, ...]:
+def options() -> tuple[syntax.Option, ...]:
     """The flags that both commands have, in the order in which help shows them."""
     groups = (_identity, _process, _files, _rights, _namespaces, _names, _limits, _life, _hidden)
     return tuple(option for group in groups for option in group())
 
 
-def _identity() -> tuple[click.Option, ...]:
+def _identity() -> tuple[syntax.Option, ...]:
     return (
         _option("--name", default="", metavar="NAME", help="Give the container this name."),
         _many("-l", "--label", "labels", read=texts.parse_label, metavar="KEY[=VALUE]", help="Attach a label."),
@@ -115,7 +111,7 @@ def _identity() -> tuple[click.Option, ...]:
     )
 
 
-def _process() -> tuple[click.Option, ...]:
+def _process() -> tuple[syntax.Option, ...]:
     return (
         _option("-i", "--interactive", is_flag=True, help="Pass standard input on."),
         _option("-t", "--tty", is_flag=True, help="Give it a terminal."),
@@ -152,7 +148,7 @@ def _mount(text: str) -> str:
     return text
 
 
-def _files() -> tuple[click.Option, ...]:
+def _files() -> tuple[syntax.Option, ...]:
     return (
         _many(
             "-v", "--volume", "volumes", read=_volume, quotes=False,
@@ -170,7 +166,7 @@ def _files() -> tuple[click.Option, ...]:
     )  # fmt: skip
 
 
-def _rights() -> tuple[click.Option, ...]:
+def _rights() -> tuple[syntax.Option, ...]:
     return (
         _many("--cap-add", metavar="CAP", help="Add a Linux capability."),
         _many("--cap-drop", metavar="CAP", help="Drop a Linux capability."),
@@ -187,7 +183,7 @@ def _rights() -> tuple[click.Option, ...]:
     )  # fmt: skip
 
 
-def _namespaces() -> tuple[click.Option, ...]:
+def _namespaces() -> tuple[syntax.Option, ...]:
     choice = "host|container:NAME"
     return (
         _option(
@@ -205,7 +201,7 @@ def _namespaces() -> tuple[click.Option, ...]:
     )  # fmt: skip
 
 
-def _names() -> tuple[click.Option, ...]:
+def _names() -> tuple[syntax.Option, ...]:
     return (
         _many("--add-host", "extra_hosts", read=resolver.parse_host, metavar="NAME:ADDRESS", help="Know this host."),
         _many("--dns", read=resolver.parse_address, metavar="ADDRESS", help="Ask this name server."),
@@ -221,7 +217,7 @@ def _names() -> tuple[click.Option, ...]:
     )  # fmt: skip
 
 
-def limits() -> tuple[click.Option, ...]:
+def limits() -> tuple[syntax.Option, ...]:
     """The limits that ``update`` can change, too."""
     return (
         _option("-m", "--memory", read=units.parse_bytes, metavar="BYTES", help="Limit memory, as 512m or 1g."),
@@ -238,7 +234,7 @@ def limits() -> tuple[click.Option, ...]:
     )
 
 
-def _limits() -> tuple[click.Option, ...]:
+def _limits() -> tuple[syntax.Option, ...]:
     return (
         *limits(),
         _many("--ulimit", "ulimits", read=kernel_flags.parse_ulimit, metavar="NAME=SOFT[:HARD]", help="setrlimit(2)."),
@@ -246,7 +242,7 @@ def _limits() -> tuple[click.Option, ...]:
     )
 
 
-def restart() -> click.Option:
+def restart() -> syntax.Option:
     """``--restart``, which ``update`` has, too."""
     return _option(
         "--restart", read=texts.parse_restart, quotes=False, metavar="POLICY",
@@ -254,11 +250,11 @@ def restart() -> click.Option:
     )  # fmt: skip
 
 
-def _duration(name: str, help: str) -> click.Option:
+def _duration(name: str, help: str) -> syntax.Option:
     return _option(name, read=times.parse_duration, default="0", metavar="DURATION", help=help)
 
 
-def _life() -> tuple[click.Option, ...]:
+def _life() -> tuple[syntax.Option, ...]:
     return (
         restart(),
         _option("--stop-signal", default="", metavar="SIGNAL", help="What `stop` sends."),
@@ -274,7 +270,7 @@ def _life() -> tuple[click.Option, ...]:
     )
 
 
-def _hidden() -> tuple[click.Option, ...]:
+def _hidden() -> tuple[syntax.Option, ...]:
     """What Docker's users type, and what does nothing here: accepted where that is no loss, else refused."""
     return (
         _option("--disable-content-trust", type=bool, default=True, hidden=True, expose_value=False),
@@ -285,16 +281,16 @@ def _hidden() -> tuple[click.Option, ...]:
     )
 
 
-def _check_isolation(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
+def _check_isolation(value: str) -> None:
     if value not in ("", "default"):
         raise UsageError(f"Invalid isolation: \"{value}\" - linux only supports 'default'")
 
 
-def _refuse_publishing(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _refuse_publishing(value: bool) -> None:
     if value:
         raise UsageError(f"--publish-all is not supported: {_NO_NETWORK}")
 
 
-def _refuse_oom_disabling(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _refuse_oom_disabling(value: bool) -> None:
     if value:
         raise UsageError("--oom-kill-disable is not supported: a container over its limit would hang for ever")

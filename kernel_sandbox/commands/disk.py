@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted, rendered
 from kernel_sandbox.commands.image_listing import ImageRow, image_rows
 from kernel_sandbox.commands.listing import ContainerRow, as_shown, container_row, short
 from kernel_sandbox.commands.results import Lines, Result, Table
+from kernel_sandbox.commands.volumes import VolumeRow, volume_row
 from kernel_sandbox.spec import units
 
 if TYPE_CHECKING:
@@ -21,24 +22,23 @@ if TYPE_CHECKING:
 _HEADERS = {
     "Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
 }  # fmt: skip
-_NO_CACHE = ("Build Cache", "0", "0", "0B", "0B")
+_RAW = """type: {{.Type}}
+total: {{.TotalCount}}
+active: {{.Active}}
+size: {{.Size}}
+reclaimable: {{.Reclaimable}}
+"""
 _PRECISION = 4
 
 
 class UsageRow(msgspec.Struct, frozen=True, rename="pascal"):
-    """A row of ``system df``: a kind of thing."""
+    """A row of ``system df``: a kind of thing; to templates its fields have Docker's names."""
 
-    type: str
-    total_count: str
     active: str
-    size: str
     reclaimable: str
-
-
-class VolumeUsageRow(msgspec.Struct, frozen=True, rename="pascal"):
-    name: str
-    links: str
     size: str
+    total_count: str
+    type: str
 
 
 class UsageRows(msgspec.Struct, frozen=True, rename="pascal"):
@@ -46,25 +46,25 @@ class UsageRows(msgspec.Struct, frozen=True, rename="pascal"):
 
     images: tuple[ImageRow, ...]
     containers: tuple[ContainerRow, ...]
-    volumes: tuple[VolumeUsageRow, ...]
+    volumes: tuple[VolumeRow, ...]
     build_cache: tuple[str, ...] = ()
 
 
-@click.command(cls=Command)
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell of each thing.")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@syntax.option("-v", "--verbose", is_flag=True, help="Tell of each thing.")
 def df(context: Context, template: str, verbose: bool) -> Result:
     """Show how much space images, containers and volumes take."""
     from kernel_sandbox.engine.disk import usage
 
     found = usage(context.engine)
+    as_table = template in ("", "table")
     if verbose:
-        rows = _in_detail(found, in_full=bool(template))
-        return rendered(template, (rows,), strict=False) if template else Lines(_tables(rows))
+        rows = _in_detail(context, found, in_full=not as_table)
+        return Lines(_tables(rows)) if as_table else rendered(template, (rows,), strict=False)
     summary = _summary(found)
-    if template and template != "table":
-        return formatted(template, summary, _HEADERS)
+    if not as_table:
+        return formatted(_RAW if template == "raw" else template, summary, _HEADERS)
     cells = tuple((row.type, row.total_count, row.active, row.size, row.reclaimable) for row in summary)
     return Table(tuple(_HEADERS.values()), cells, summary)
 
@@ -82,20 +82,26 @@ def _summary(found: DiskUsage) -> tuple[UsageRow, ...]:
              sum(each.written for each in idle)),
         _row("Local Volumes", len(found.volumes), len(found.volumes) - len(unused), kept,
              sum(each.size for each in unused)),
-        UsageRow(*_NO_CACHE),
+        _row("Build Cache", 0, 0, 0, 0),
     )  # fmt: skip
 
 
 def _row(type_: str, total: int, active: int, size: int, reclaimable: int) -> UsageRow:
     share = f" ({reclaimable * 100 // size}%)" if size else ""
-    return UsageRow(type_, str(total), str(active), _size(size), f"{_size(reclaimable)}{share}")
+    return UsageRow(
+        active=str(active),
+        reclaimable=f"{_size(reclaimable)}{share}",
+        size=_size(size),
+        total_count=str(total),
+        type=type_,
+    )
 
 
 def _size(bytes_: int) -> str:
     return units.human_size(bytes_, _PRECISION)
 
 
-def _in_detail(found: DiskUsage, in_full: bool) -> UsageRows:
+def _in_detail(context: Context, found: DiskUsage, in_full: bool) -> UsageRows:
     now = time.time_ns()
     images = tuple(
         msgspec.structs.replace(
@@ -109,12 +115,23 @@ def _in_detail(found: DiskUsage, in_full: bool) -> UsageRows:
     )
     return UsageRows(
         images=images,
-        containers=tuple(as_shown(container_row(each, now), each, in_full) for each in found.containers),
+        containers=tuple(
+            _without_image(as_shown(container_row(each, now), each, in_full)) for each in found.containers
+        ),
         volumes=tuple(
-            VolumeUsageRow(each.volume.name, str(len(each.volume.containers)), units.human_size(each.size))
+            msgspec.structs.replace(
+                volume_row(context, each.volume),
+                links=str(len(each.volume.containers)),
+                size=units.human_size(each.size),
+            )
             for each in found.volumes
         ),
     )
+
+
+def _without_image(row: ContainerRow) -> ContainerRow:
+    """Without the bytes that it has in common with its image, which are told beside that."""
+    return msgspec.structs.replace(row, size=row.size.partition(" ")[0])
 
 
 def _tables(rows: UsageRows) -> tuple[str, ...]:
@@ -123,8 +140,7 @@ def _tables(rows: UsageRows) -> tuple[str, ...]:
         for row in rows.images
     )
     containers = tuple(
-        (row.id, row.image, row.command, row.local_volumes, row.size.partition(" ")[0], row.created, row.status,
-         row.names)
+        (row.id, row.image, row.command, row.local_volumes, row.size, row.created, row.status, row.names)
         for row in rows.containers
     )  # fmt: skip
     volumes = tuple((row.name, row.links, row.size) for row in rows.volumes)

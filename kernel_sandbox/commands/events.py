@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
-import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
-from kernel_sandbox.commands.history import on_one_line
+from kernel_sandbox.commands.listing import on_one_line
 from kernel_sandbox.commands.results import Result, Stream
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec.filters import Filters
@@ -44,12 +44,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     time_nano: int = msgspec.field(name="timeNano")
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @filter_option("-f", "--filter")
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template, or json.")
-@click.option("--since", default="", metavar="TIME", help="Begin with those of then: a time, or as 10m ago.")
-@click.option("--until", default="", metavar="TIME", help="End then, rather than go on.")
-@click.pass_obj
+@syntax.option(
+    "--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template, or json."
+)
+@syntax.option("--since", default="", metavar="TIME", help="Begin with those of then: a time, or as 10m ago.")
+@syntax.option("--until", default="", metavar="TIME", help="End then, rather than go on.")
 def events(context: Context, filters: Filters, template: str, since: str, until: str) -> Result:
     """Show what happens to containers, images and volumes, as it happens."""
     from kernel_sandbox.engine.events import happening

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.spec.json_text import harmless
 
-_TABLE = "table "
-_AS_JSON = ("json", "{{json .}}")
+if TYPE_CHECKING:
+    from kernel_sandbox.spec.template import Template
+
+_TABLE = "table"
+_JSON = "json"
+_AS_JSON = (_JSON, "{{json .}}")
 _IN_HTML = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 _ESCAPES = {"\\t": "\t", "\\n": "\n"}
 
@@ -27,14 +32,15 @@ def formatted(
         return Lines(tuple(map(_in_json, rows)))
     from kernel_sandbox.spec import template
 
+    bare = text.removeprefix(_TABLE).strip(" ")
     for written, meant in _ESCAPES.items():
-        text = text.replace(written, meant)
-    compiled = template.compile(text.removeprefix(_TABLE))
+        bare = bare.replace(written, meant)
+    compiled = template.compile(bare)
     methods = [_label_of(each) for each in labels] or [{}] * len(rows)
     lines = tuple(compiled.render(row, methods=each) for row, each in zip(rows, methods, strict=True))
     if not text.startswith(_TABLE):
         return Lines(lines)
-    head = compiled.render(headers, methods={"Label": _head_of_label})
+    head = compiled.render_head(headers, {"Label": _head_of_label})
     cells = tuple(tuple(line.split("\t")) for line in lines)
     return Table(tuple(head.split("\t")), cells, tuple(rows))
 
@@ -54,21 +60,33 @@ def _head_of_label(key: str) -> str:
 
 
 def rendered(text: str, documents: Sequence[object], strict: bool = True) -> Lines:
-    """``inspect --format``: one line for each document; *strict*: in the words of ``inspect``.
+    """``--format`` over documents: one line for each; *strict*: as ``inspect`` has it.
 
-    A template that does not fit a document leaves an empty line, as with Docker. Raises TemplateError for one that is
-    none.
+    That shows what a map does not have as ``<no value>``, and where the template does not fit a document looks at its
+    JSON, of which all that is named has to be there. Such a template leaves an empty line, as with Docker. Raises
+    TemplateError for one that is none.
     """
     from kernel_sandbox.spec import template
 
-    compiled = template.compile("{{json .}}" if text == "json" else text)
+    compiled = template.compile("{{json .}}" if text == _JSON else text)
     lines: list[str] = []
     for document in documents:
         try:
-            lines.append(compiled.render(document, strict))
+            lines.append(_filled(compiled, document, strict))
         except template.TemplateError as error:
             return Lines((*lines, ""), errors=(error,))
     return Lines(tuple(lines))
+
+
+def _filled(compiled: Template, document: object, strict: bool) -> str:
+    from kernel_sandbox.spec.template import TemplateError
+
+    try:
+        return compiled.render(document)
+    except TemplateError:
+        if not strict:
+            raise
+        return compiled.render(document, strict=True)
 
 
 def to_json(documents: Sequence[object]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted
-from kernel_sandbox.commands.listing import short, shortened
+from kernel_sandbox.commands.listing import on_one_line, short, shortened
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.image_history import Event
 from kernel_sandbox.engine.image_history import history as past
@@ -27,21 +27,20 @@ _HEADERS = {
 class HistoryRow(msgspec.Struct, frozen=True, rename="pascal"):
     """A row of ``history``; to templates its fields have Docker's names."""
 
-    id: str = msgspec.field(name="ID")
-    created: str = msgspec.field(name="CreatedSince")
+    comment: str
     created_at: str
     created_by: str
+    created: str = msgspec.field(name="CreatedSince")
+    id: str = msgspec.field(name="ID")
     size: str
-    comment: str
 
 
-@click.command(cls=Command)
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
-@click.option("-H", "--human", type=click.BOOL, default=True, help="Sizes and ages in words; the default.")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
-@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
-@click.argument("image")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@syntax.option("-H", "--human", type=bool, default=True, help="Sizes and ages in words; the default.")
+@syntax.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@syntax.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@syntax.argument("image")
 def history(context: Context, template: str, human: bool, no_trunc: bool, quiet: bool, image: str) -> Result:
     """Show how an image came about."""
     events = past(context.engine, image)
@@ -76,11 +75,6 @@ def _local(seconds: int) -> str:
     sign, minutes = "-" if at.tm_gmtoff < 0 else "+", abs(at.tm_gmtoff) // 60
     zone = f"{sign}{minutes // 60:02}:{minutes % 60:02}" if minutes else "Z"
     return f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}{zone}"
-
-
-def on_one_line(text: str) -> str:
-    """What an image says of itself, which is not to give orders to a terminal, nor to break a table."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _cut(row: HistoryRow) -> HistoryRow:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from itertools import groupby
 
-import click
 import msgspec
 
-from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Invocation
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
 from kernel_sandbox.commands.listing import NOTHING, short
@@ -40,44 +40,44 @@ _DIGEST = "{{.Digest}}"
 _TABLE = "table "
 
 
-class ImageRow(msgspec.Struct, frozen=True, rename="pascal"):
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """A row of ``images``: one name of one image; to templates its fields have Docker's names.
 
     What only ``system df`` counts is ``N/A``.
     """
 
-    repository: str
-    tag: str
+    containers: str = _UNKNOWN
+    created_at: str
+    created: str = msgspec.field(name="CreatedSince")
     digest: str
     id: str = msgspec.field(name="ID")
-    created: str = msgspec.field(name="CreatedSince")
-    created_at: str
-    size: str
-    virtual_size: str
+    repository: str
     shared_size: str = _UNKNOWN
+    size: str
+    tag: str
     unique_size: str = _UNKNOWN
-    containers: str = _UNKNOWN
+    virtual_size: str
 
 
-@click.command(cls=Command)
-@click.option("-a", "--all", "all_", is_flag=True, help="Show nameless images that others were made from, too.")
-@click.option("--digests", is_flag=True, help="Show what registries know the images by.")
+@syntax.command(Command)
+@syntax.option("-a", "--all", "all_", is_flag=True, help="Show nameless images that others were made from, too.")
+@syntax.option("--digests", is_flag=True, help="Show what registries know the images by.")
 @filter_option("-f", "--filter")
-@click.option(
+@syntax.option(
     "--format", "template", default="", metavar="TEMPLATE",
     help="Show this of each: a Go template, after `table` or not; `table`, `json` or `raw`.",
 )  # fmt: skip
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
-@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
-@click.option("--tree", is_flag=True, help="Draw the layers, and which images share them.")
-@click.argument("repository", required=False, default="", metavar="[REPOSITORY[:TAG]]")
-@click.pass_context
+@syntax.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@syntax.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@syntax.option("--tree", is_flag=True, help="Draw the layers, and which images share them.")
+@syntax.argument("repository", required=False, default="", metavar="[REPOSITORY[:TAG]]")
+@syntax.pass_invocation
 def images(
-    click_context: click.Context, /, all_: bool, digests: bool, filters: Filters, template: str, no_trunc: bool,
+    invocation: Invocation, /, all_: bool, digests: bool, filters: Filters, template: str, no_trunc: bool,
     quiet: bool, tree: bool, repository: str,
 ) -> Result:  # fmt: skip
     """List images. REPOSITORY may have wildcards, as `team/*:v?`."""
-    context = click_context.ensure_object(Context)
+    context = invocation.context
     if repository:
         filters = filters.also("reference", repository)
     found = listed(context.engine, filters, all_)
@@ -89,7 +89,7 @@ def images(
         return drawn(context.engine, found, no_trunc)
     rows = tuple(row for each in found for row in image_rows(each, digests or _DIGEST in template))
     result = _shown(rows, template, digests, quiet, no_trunc)
-    hint = _hint(click_context, repository) if repository and not found else ()
+    hint = _hint(invocation, repository) if repository and not found else ()
     return msgspec.structs.replace(result, errors=hint)
 
 
@@ -122,9 +122,12 @@ def image_rows(each: ListedImage, digests: bool = False) -> tuple[ImageRow, ...]
     created_at = time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
     size, virtual_size = units.human_size(image.size), units.human_size(image.size, _PRECISION)
     return tuple(
-        ImageRow(repository, tag, digest, image.id, created, created_at, size, virtual_size)
+        ImageRow(
+            created_at=created_at, created=created, digest=digest, id=image.id, repository=repository, size=size,
+            tag=tag, virtual_size=virtual_size,
+        )
         for repository, tag, digest in _names(each, digests)
-    )
+    )  # fmt: skip
 
 
 def _names(each: ListedImage, digests: bool) -> Iterator[tuple[str, str, str]]:
@@ -143,11 +146,11 @@ def _names(each: ListedImage, digests: bool) -> Iterator[tuple[str, str, str]]:
                 yield repository, NOTHING, digest
 
 
-def _hint(context: click.Context, word: str) -> tuple[SandboxError, ...]:
+def _hint(invocation: Invocation, word: str) -> tuple[SandboxError, ...]:
     """Who writes ``images rm`` means ``image rm``."""
     from kernel_sandbox.commands.tree import image
 
-    if context.info_name != "images" or word not in image.list_commands():
+    if invocation.words[-1] != "images" or word not in image.summaries:
         return ()
     hint = SandboxError(f'No images found matching "{word}": did you mean "image {word}"?')
     hint.exit_code = 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
-from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Context, FlagsFirstCommand
 from kernel_sandbox.commands.flags import quoted
 from kernel_sandbox.commands.results import Lines, Result
 from kernel_sandbox.errors import NotFound, SandboxError, UsageError
@@ -12,9 +11,8 @@ from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec import units
 
 
-@click.command(cls=Command)
-@click.argument("kind", default="python", metavar="[python|busybox]")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.argument("kind", default="python", metavar="[python|busybox]")
 def bootstrap(context: Context, kind: str) -> Result:
     """Make an image from this machine, without a registry: its Python (the default), or a static busybox."""
     image, made = context.engine.images.bootstrap(kind)
@@ -22,10 +20,9 @@ def bootstrap(context: Context, kind: str) -> Result:
     return Lines((f"{name} {'made' if made else 'is up to date'} ({units.human_size(image.size)}, {image.id})",))
 
 
-@click.command(cls=Command)
-@click.argument("source", metavar="SOURCE_IMAGE[:TAG]")
-@click.argument("target", metavar="TARGET_IMAGE[:TAG]")
-@click.pass_obj
+@syntax.command(FlagsFirstCommand)
+@syntax.argument("source", metavar="SOURCE_IMAGE[:TAG]")
+@syntax.argument("target", metavar="TARGET_IMAGE[:TAG]")
 def tag(context: Context, source: str, target: str) -> Result:
     """Give an image one more name."""
     for name, meaning in ((source, references.parse_any), (target, references.parse)):
@@ -39,11 +36,10 @@ def tag(context: Context, source: str, target: str) -> Result:
     return Lines()
 
 
-@click.command(cls=Command)
-@click.option("-f", "--force", is_flag=True, help="Take all names away, even if a container that has ended uses it.")
-@click.option("--no-prune", is_flag=True, help="Keep the nameless images that it was committed from.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-f", "--force", is_flag=True, help="Take all names away, even if a container that has ended uses it.")
+@syntax.option("--no-prune", is_flag=True, help="Keep the nameless images that it was committed from.")
+@syntax.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 def rmi(context: Context, force: bool, no_prune: bool, images: tuple[str, ...]) -> Result:
     """Remove images."""
     lines: list[str] = []

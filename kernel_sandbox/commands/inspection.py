@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import rendered, to_json
 from kernel_sandbox.commands.results import Document, Lines, Result
@@ -45,56 +45,65 @@ def inspected(names: tuple[str, ...], look: Look, template: str) -> Result:
 
 def format_option(command: F) -> F:
     """``-f``, as every ``inspect`` has it."""
-    return click.option(
+    return syntax.option(
         "-f", "--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template, or json."
     )(command)
 
 
 def _size_option(command: F) -> F:
-    return click.option("-s", "--size", is_flag=True, help="Tell how many bytes a container takes.")(command)
+    return syntax.option("-s", "--size", is_flag=True, help="Tell how many bytes a container takes.")(command)
 
 
-@click.command(cls=InspectCommand)
+@syntax.command(InspectCommand)
 @format_option
 @_size_option
-@click.option("--type", "type_", default="", metavar="|".join(_TYPES), help="Look for objects of this type only.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.pass_obj
-def inspect(context: Context, template: str, size: bool, type_: str, names: tuple[str, ...]) -> Result:
+@syntax.option("--type", "type_", metavar="|".join(_TYPES), help="Look for objects of this type only.")
+@syntax.argument("names", nargs=-1, required=True, metavar="NAME...")
+def inspect(context: Context, template: str, size: bool, type_: str | None, names: tuple[str, ...]) -> Result:
     """Show all about containers, images or volumes, as JSON."""
-    if type_ not in ("", *_TYPES):
-        raise SandboxError(f'unknown type: "{type_}": must be one of "container", "image", "volume"')
+    if type_ is not None and type_ not in _TYPES:
+        wrong = f'unknown type: "{type_}"' if type_ else "type is empty"
+        raise SandboxError(f'{wrong}: must be one of "container", "image", "volume"')
     looks: dict[str, Look] = {
         "container": _container(context, size), "image": _image(context), "volume": context.engine.volumes.document
     }  # fmt: skip
-    if type_:
-        return inspected(names, looks[type_], template)
+    ignored: list[SandboxError] = []
 
     def look(name: str) -> object:
-        for each in looks.values() if _is_reference(name) else (looks["container"], looks["volume"]):
+        for kind in (type_,) if type_ else _TYPES if _is_reference(name) else ("container", "volume"):
             try:
-                return each(name)
+                found = looks[kind](name)
             except NotFound:
+                if type_:
+                    raise
                 continue
+            if size and kind != "container":
+                ignored.append(_warning(f"WARNING: --size ignored for {kind}"))
+            return found
         raise NotFound(f"No such object: {name}")
 
-    return inspected(names, look, template)
+    result = inspected(names, look, template)
+    return msgspec.structs.replace(result, errors=(*ignored, *result.errors))
 
 
-@click.command("inspect", cls=InspectCommand)
+def _warning(text: str) -> SandboxError:
+    warning = SandboxError(text)
+    warning.exit_code = 0
+    return warning
+
+
+@syntax.command(InspectCommand, "inspect")
 @format_option
 @_size_option
-@click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
+@syntax.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
 def inspect_container(context: Context, template: str, size: bool, containers: tuple[str, ...]) -> Result:
     """Show all about containers, as JSON."""
     return inspected(containers, _container(context, size), template)
 
 
-@click.command("inspect", cls=InspectCommand)
+@syntax.command(InspectCommand, "inspect")
 @format_option
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.pass_obj
+@syntax.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 def inspect_image(context: Context, template: str, images: tuple[str, ...]) -> Result:
     """Show all about images, as JSON."""
     return inspected(images, _image(context), template)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kernel_sandbox.commands.history import on_one_line
-from kernel_sandbox.commands.listing import NOTHING, short, shortened
+from kernel_sandbox.commands.listing import NOTHING, on_one_line, short, shortened
 from kernel_sandbox.commands.results import Result, Table
 from kernel_sandbox.engine.image_listing import ListedImage
 from kernel_sandbox.engine.layer_tree import Branch, tree

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
@@ -38,7 +38,7 @@ names: {{.Names}}
 labels: {{- pad .Labels 1 0}}
 ports: {{- pad .Ports 1 0}}
 """
-_ASKS_FOR_SIZE = re.compile(r"\.Size\b|[\s{(]\.[\s)}]")
+_ASKS_FOR_SIZE = r"\.Size\b|[\s{(]\.[\s)}]"
 
 
 class ContainerRow(msgspec.Struct, frozen=True, rename="pascal"):
@@ -60,28 +60,27 @@ class ContainerRow(msgspec.Struct, frozen=True, rename="pascal"):
     status: str
 
 
-@click.command(cls=Command)
-@click.option("-a", "--all", "all_", is_flag=True, help="Show those that do not run, too.")
+@syntax.command(Command)
+@syntax.option("-a", "--all", "all_", is_flag=True, help="Show those that do not run, too.")
 @filter_option("-f", "--filter")
-@click.option(
+@syntax.option(
     "--format",
     "template",
     default="",
     metavar="TEMPLATE",
     help="Show this of each: a Go template, after `table` or not; `table`, `json` or `raw`.",
 )
-@click.option("-n", "--last", type=int, default=-1, metavar="N", help="Show the last N, running or not.")
-@click.option("-l", "--latest", is_flag=True, help="Show the last one, running or not.")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
-@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
-@click.option("-s", "--size", is_flag=True, help="Show the bytes that each has written.")
-@click.pass_obj
+@syntax.option("-n", "--last", type=int, default=-1, metavar="N", help="Show the last N, running or not.")
+@syntax.option("-l", "--latest", is_flag=True, help="Show the last one, running or not.")
+@syntax.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@syntax.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@syntax.option("-s", "--size", is_flag=True, help="Show the bytes that each has written.")
 def ps(
     context: Context, /, all_: bool, filters: Filters, template: str, last: int, latest: bool, no_trunc: bool,
     quiet: bool, size: bool,
 ) -> Result:  # fmt: skip
     """List containers."""
-    sizes = size or (not quiet and _ASKS_FOR_SIZE.search(template) is not None)
+    sizes = size or (not quiet and re.search(_ASKS_FOR_SIZE, template) is not None)
     found = listed(context.engine, filters, all_, 1 if latest and last < 1 else last, sizes)
     if quiet:
         return _ids(found, template, no_trunc)
@@ -166,6 +165,11 @@ def _short_image(name: str, id_: str) -> str:
 def _joined(command: tuple[str, ...]) -> str:
     """The command line as Docker tells it: arguments with spaces in single quotes."""
     return " ".join((command[0], *(f"'{argument}'" if " " in argument else argument for argument in command[1:])))
+
+
+def on_one_line(text: str) -> str:
+    """What a stranger says, which is not to give orders to a terminal, nor to break a table."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shortened(text: str, length: int) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Logs, Result
 from kernel_sandbox.engine.logs import Selection
@@ -14,15 +13,14 @@ from kernel_sandbox.spec.times import parse_time
 from kernel_sandbox.spec.units import is_number
 
 
-@click.command(cls=Command)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
-@click.option("-n", "--tail", default="all", metavar="N", show_default=True, help="Show only the last N lines.")
-@click.option("--since", default="", metavar="TIME", help="Show from there on: a date, unix seconds, or 10m ago.")
-@click.option("--until", default="", metavar="TIME", help="Show what was before.")
-@click.option("-t", "--timestamps", is_flag=True, help="Put its time before each line.")
-@click.option("--details", is_flag=True, help="Put what the log options add before each line.")
-@click.argument("container")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-f", "--follow", is_flag=True, help="Go on until the container ends.")
+@syntax.option("-n", "--tail", default="all", metavar="N", show_default=True, help="Show only the last N lines.")
+@syntax.option("--since", default="", metavar="TIME", help="Show from there on: a date, unix seconds, or 10m ago.")
+@syntax.option("--until", default="", metavar="TIME", help="Show what was before.")
+@syntax.option("-t", "--timestamps", is_flag=True, help="Put its time before each line.")
+@syntax.option("--details", is_flag=True, help="Put what the log options add before each line.")
+@syntax.argument("container")
 def logs(
     context: Context, follow: bool, tail: str, since: str, until: str, timestamps: bool, details: bool, container: str
 ) -> Result:

@@ -6,9 +6,8 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from kernel_sandbox.commands.command import Command, Context, Group
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Document, Result
 from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec.image import DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Descriptor, Index
@@ -21,16 +20,10 @@ _TAB = "\t"
 _LIST_INDENT = 3  # as Docker's client writes the indexes that it composes
 
 
-@click.group(cls=Group)
-def manifest() -> None:
-    """Look at image manifests in a registry."""
-
-
-@manifest.command("inspect", cls=Command)
-@click.option("--insecure", is_flag=True, help="Do not insist on TLS.")
-@click.option("-v", "--verbose", is_flag=True, help="Each manifest in full, with digests and platforms.")
-@click.argument("name", metavar="MANIFEST")
-@click.pass_obj
+@syntax.command(Command, "inspect")
+@syntax.option("--insecure", is_flag=True, help="Do not insist on TLS.")
+@syntax.option("-v", "--verbose", is_flag=True, help="Each manifest in full, with digests and platforms.")
+@syntax.argument("name", metavar="MANIFEST")
 def inspect(context: Context, insecure: bool, verbose: bool, name: str) -> Result:
     """Show an image's manifest, or index of manifests, as JSON."""
     from kernel_sandbox.engine import remote_manifests

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Context, CreatingCommand
 from kernel_sandbox.commands.results import Result, Table
 from kernel_sandbox.engine.processes import listed
@@ -11,10 +10,9 @@ from kernel_sandbox.engine.processes import listed
 _MINIMUM_WIDTH = 20
 
 
-@click.command(cls=CreatingCommand)
-@click.argument("container", metavar="CONTAINER")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[ps OPTIONS]")
-@click.pass_obj
+@syntax.command(CreatingCommand)
+@syntax.argument("container", metavar="CONTAINER")
+@syntax.argument("options", nargs=-1, type=syntax.UNPROCESSED, metavar="[ps OPTIONS]")
 def top(context: Context, container: str, options: tuple[str, ...]) -> Result:
     """Show the processes of a container, by ps with these options (-ef)."""
     listing = listed(context.engine.containers.find(container), options)

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.results import Lines, Result
@@ -20,19 +19,18 @@ _PRECISION = 4
 
 
 def _force_option(command: F) -> F:
-    return click.option("-f", "--force", is_flag=True, help="Do not ask.")(command)
+    return syntax.option("-f", "--force", is_flag=True, help="Do not ask.")(command)
 
 
 def _all_option(command: F) -> F:
-    return click.option(
+    return syntax.option(
         "-a", "--all", "all_", is_flag=True, help="Remove all images without a container, named ones, too."
     )(command)
 
 
-@click.command("prune", cls=Command)
+@syntax.command(Command, "prune")
 @filter_option("--filter")
 @_force_option
-@click.pass_obj
 def prune_containers(context: Context, filters: Filters, force: bool) -> Result:
     """Remove all containers that do not run."""
     from kernel_sandbox.engine import pruning
@@ -43,11 +41,10 @@ def prune_containers(context: Context, filters: Filters, force: bool) -> Result:
     return Lines((*_section("Deleted Containers:", pruned.removed), _total(pruned.bytes)))
 
 
-@click.command("prune", cls=Command)
+@syntax.command(Command, "prune")
 @_all_option
 @filter_option("--filter")
 @_force_option
-@click.pass_obj
 def prune_images(context: Context, all_: bool, filters: Filters, force: bool) -> Result:
     """Remove images that no container uses."""
     from kernel_sandbox.engine import pruning
@@ -58,12 +55,11 @@ def prune_images(context: Context, all_: bool, filters: Filters, force: bool) ->
     return Lines((*_section("Deleted Images:", pruned.removed), _total(pruned.bytes)))
 
 
-@click.command("prune", cls=Command)
+@syntax.command(Command, "prune")
 @_all_option
 @filter_option("--filter")
 @_force_option
-@click.option("--volumes", is_flag=True, help="Remove anonymous volumes without a container, too.")
-@click.pass_obj
+@syntax.option("--volumes", is_flag=True, help="Remove anonymous volumes without a container, too.")
 def prune_system(context: Context, all_: bool, filters: Filters, force: bool, volumes: bool) -> Result:
     """Remove containers that do not run, and what no container uses."""
     from kernel_sandbox.engine import pruning

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Lines, Result
 from kernel_sandbox.errors import SandboxError, Unauthorized, UsageError
@@ -26,12 +25,11 @@ Info: to log in with a different account, run '{1} logout' followed by '{1} logi
 _MAX_PASSWORD = 1 << 16
 
 
-@click.command(cls=Command)
-@click.option("-p", "--password", help="The password or access token, for others on this machine to see.")
-@click.option("--password-stdin", is_flag=True, help="The password or access token is standard input.")
-@click.option("-u", "--username", help="The user's name.")
-@click.argument("server", required=False, default="")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-p", "--password", help="The password or access token, for others on this machine to see.")
+@syntax.option("--password-stdin", is_flag=True, help="The password or access token is standard input.")
+@syntax.option("-u", "--username", help="The user's name.")
+@syntax.argument("server", required=False, default="")
 def login(context: Context, password: str | None, password_stdin: bool, username: str | None, server: str) -> Result:
     """Log in to a registry; to Docker Hub if none is named."""
     _check(username, password, password_stdin)
@@ -105,13 +103,16 @@ def _read_password(descriptor: int) -> str:
     raise UsageError("standard input is no password: it is too long, or not UTF-8")
 
 
-@click.command(cls=Command)
-@click.argument("server", required=False, default="")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.argument("server", required=False, default="")
 def logout(context: Context, server: str) -> Result:
     """Forget the login to a registry; to Docker Hub if none is named."""
     from kernel_sandbox.engine import registry_access
 
     domain = docker_config.server(server)
-    registry_access.log_out(context.environment, domain)
+    try:
+        registry_access.log_out(context.environment, domain)
+    except SandboxError as error:  # to Docker no failure
+        with context.telling() as tell:
+            tell(Progress(f"WARNING: could not erase credentials:\n{docker_config.key(domain)}: {error}"))
     return Lines((f"Removing login credentials for {docker_config.key(domain)}",))

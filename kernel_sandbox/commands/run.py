@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from kernel_sandbox.commands import creation, creation_flags
+from kernel_sandbox.commands import creation, creation_flags, syntax
 from kernel_sandbox.commands.command import Context, CreatingCommand, RunCommand
 from kernel_sandbox.commands.flags import KEYS
 from kernel_sandbox.commands.results import Foreground, Lines, Result
@@ -19,19 +17,17 @@ if TYPE_CHECKING:
 
 _CREATION = (
     *creation_flags.options(),
-    click.Argument(("image",)),
-    click.Argument(("command",), nargs=-1, type=click.UNPROCESSED),
+    syntax.Argument(("image",)),
+    syntax.Argument(("command",), nargs=-1, type=syntax.UNPROCESSED),
 )
 _RUN = (
-    click.Option(("-d", "--detach"), is_flag=True, help="Leave it running in the background and print its id."),
-    click.Option(("--detach-keys",), type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]"),
-    click.Option(("--sig-proxy",), type=bool, default=True, metavar="BOOL", help="Pass signals on. [true]"),
+    syntax.Option(("-d", "--detach"), is_flag=True, help="Leave it running in the background and print its id."),
+    syntax.Option(("--detach-keys",), type=KEYS, default="", metavar="KEYS", help="Keys to leave it. [ctrl-p,ctrl-q]"),
+    syntax.Option(("--sig-proxy",), type=bool, default=True, metavar="BOOL", help="Pass signals on. [true]"),
 )
-_SETTINGS = {"help_option_names": ["--help"]}
 
 
-@click.command(cls=RunCommand, context_settings=_SETTINGS, params=[*_RUN, *_CREATION])
-@click.pass_obj
+@syntax.command(RunCommand, params=(*_RUN, *_CREATION))
 def run(context: Context, /, detach: bool, detach_keys: str, sig_proxy: bool, **flags: Any) -> Result:
     """Make a container from IMAGE and run COMMAND in it."""
     if detach and flags["attach"]:
@@ -57,8 +53,7 @@ def run(context: Context, /, detach: bool, detach_keys: str, sig_proxy: bool, **
         return _named(container)
 
 
-@click.command(cls=CreatingCommand, context_settings=_SETTINGS, params=list(_CREATION))
-@click.pass_obj
+@syntax.command(CreatingCommand, params=_CREATION)
 def create(context: Context, /, **flags: Any) -> Result:
     """Make a container from IMAGE without starting it."""
     return _named(_created(context, **flags))

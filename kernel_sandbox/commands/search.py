@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
-from kernel_sandbox.commands.listing import shortened
+from kernel_sandbox.commands.listing import on_one_line, shortened
 from kernel_sandbox.commands.results import Result, Table
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec.distribution import SearchResult
 from kernel_sandbox.spec.filters import Filters
+from kernel_sandbox.spec.progress import Progress
 from kernel_sandbox.spec.reference import DEFAULT_DOMAIN
 
 _MOST = 100
 _USUAL = 25
 _WIDTH = 45
+_NO_AUTOMATED = (
+    'WARNING: the "is-automated" filter is deprecated, and searching for "is-automated=true" will not yield any '
+    "results in future."
+)
 _HEADERS = {"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL"}
 
 
@@ -30,13 +35,12 @@ class SearchRow(msgspec.Struct, frozen=True, rename="pascal"):
     star_count: str
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @filter_option("-f", "--filter")
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
-@click.option("--limit", type=int, default=0, metavar="N", help=f"At most so many, up to {_MOST} ({_USUAL}).")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
-@click.argument("term", metavar="[HOST/]TERM")
-@click.pass_obj
+@syntax.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@syntax.option("--limit", type=int, default=0, metavar="N", help=f"At most so many, up to {_MOST} ({_USUAL}).")
+@syntax.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@syntax.argument("term", metavar="[HOST/]TERM")
 def search(context: Context, filters: Filters, template: str, limit: int, no_trunc: bool, term: str) -> Result:
     """Search Docker Hub for images, or another registry for names."""
     from kernel_sandbox.engine import registry_access
@@ -45,6 +49,9 @@ def search(context: Context, filters: Filters, template: str, limit: int, no_tru
     official, automated = filters.flag("is-official"), filters.flag("is-automated")
     if limit > _MOST:
         raise UsageError(f"Limit {limit} is outside the range of [1, {_MOST}]")
+    if filters["is-automated"]:
+        with context.telling() as tell:
+            tell(Progress(_NO_AUTOMATED))
     domain, words = _place(term)
     found = registry_access.search(context.environment, domain, words, limit if limit > 0 else _USUAL)
     wanted = (
@@ -80,7 +87,7 @@ def _place(term: str) -> tuple[str, str]:
 
 def _row(found: SearchResult, no_trunc: bool, template: str) -> SearchRow:
     """A row, with "true" and "false" where it becomes JSON; a stranger's text gives no orders to a terminal."""
-    description = "".join(each if each.isprintable() else " " for each in found.description or "")
+    description = on_one_line(found.description or "")
     yes, no = ("true", "false") if template in ("json", "{{json .}}") else ("[OK]", "")
     return SearchRow(
         description=description if no_trunc else shortened(description, _WIDTH),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Context, FlagsFirstCommand
 from kernel_sandbox.commands.results import Lines, Result
+from kernel_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from kernel_sandbox.commands.completion import Candidates
@@ -62,45 +62,45 @@ complete -c kernel-sandbox -c jupyter-sandbox -f -a '(__kernel_sandbox)'
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-@click.command(cls=Command)
-@click.argument("shell", type=click.Choice(tuple(_SCRIPTS)), metavar="bash|zsh|fish")
-def completion(shell: str) -> Result:
+@syntax.command(Command)
+@syntax.argument("shell", metavar="|".join(_SCRIPTS))
+def completion(_: Context, /, shell: str) -> Result:
     """Print the script that completes command lines in a shell."""
+    if shell not in _SCRIPTS:
+        raise SandboxError(f"there is no completion for '{shell}': name one of {', '.join(_SCRIPTS)}")
     return Lines((_SCRIPTS[shell].rstrip("\n"),))
 
 
-class _Verbatim(Command):
-    """A command whose words are another command's line: none of them is a flag."""
-
-    allow_interspersed_args = False
-
-
-@click.command("__complete", cls=_Verbatim, hidden=True)
-@click.option("--line", help="The command line before the cursor, as it is written, the program's name included.")
-@click.option("--piece", default="", help="What the shell takes for the last word of it.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def complete(context: click.Context, line: str | None, piece: str, words: tuple[str, ...]) -> Result:
+@syntax.command(FlagsFirstCommand, "__complete", hidden=True)
+@syntax.option("--line", help="The command line before the cursor, as it is written, the program's name included.")
+@syntax.option("--piece", default="", help="What the shell takes for the last word of it.")
+@syntax.argument("words", nargs=-1, type=syntax.UNPROCESSED)
+def complete(context: Context, /, line: str | None, piece: str, words: tuple[str, ...]) -> Result:
     """What completes the last word."""
     from kernel_sandbox.commands.completion import candidates
+    from kernel_sandbox.commands.tree import root
 
-    root = context.find_root().command
-    assert isinstance(root, click.Group)
     if line is None:
         *typed, fragment = words or ("",)
-        offered = candidates(root, typed, fragment, context.ensure_object(Context))
+        offered = candidates(root, typed, fragment, context)
         return _answer(offered, tuple(f"{each.text}\t{each.help}" for each in offered.found))
     *typed, fragment = _words(line)
-    offered = candidates(root, typed[1:], fragment, context.ensure_object(Context))
+    offered = candidates(root, typed[1:], fragment, context)
     done = len(fragment) - len(piece) if fragment.endswith(piece) else 0
     return _answer(offered, tuple(each.text[done:] for each in offered.found))
 
 
 def _words(line: str) -> list[str]:
     """A line's words, the last of which is the one being written."""
-    from click.shell_completion import split_arg_string
+    import shlex
 
-    words = split_arg_string(line)
+    reader = shlex.shlex(line, posix=True, punctuation_chars="")
+    reader.whitespace_split, reader.commenters = True, ""
+    words: list[str] = []
+    try:
+        words += reader
+    except ValueError:  # a quote that is still open
+        words.append(reader.token)
     return [*words, ""] if line[-1:].isspace() or not words else words
 
 

@@ -6,9 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import formatted
 from kernel_sandbox.commands.results import Live, Result, Table
@@ -43,19 +43,18 @@ class StatisticsRow(msgspec.Struct, frozen=True):
 _Rows = tuple[StatisticsRow, ...]
 
 
-@click.command(cls=Command)
-@click.option("-a", "--all", "all_", is_flag=True, help="Show those that do not run, too.")
-@click.option("--no-stream", is_flag=True, help="Show it once.")
-@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
-@click.option(
+@syntax.command(Command)
+@syntax.option("-a", "--all", "all_", is_flag=True, help="Show those that do not run, too.")
+@syntax.option("--no-stream", is_flag=True, help="Show it once.")
+@syntax.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@syntax.option(
     "--format",
     "template",
     default="table",
     metavar="TEMPLATE",
     help="Show this of each: a Go template, after `table` or not; `table` or `json`.",
 )
-@click.argument("containers", nargs=-1, metavar="[CONTAINER...]")
-@click.pass_obj
+@syntax.argument("containers", nargs=-1, metavar="[CONTAINER...]")
 def stats(
     context: Context, all_: bool, no_stream: bool, no_trunc: bool, template: str, containers: tuple[str, ...]
 ) -> Result:

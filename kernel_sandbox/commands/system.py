@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.formatting import rendered
 from kernel_sandbox.commands.results import Lines, Result
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from kernel_sandbox.engine.system import Info, Version
 
 
-@click.command(cls=Command)
-@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="Show this: a Go template, or json.")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="Show this: a Go template, or json.")
 def info(context: Context, template: str) -> Result:
     """Show what the store holds and what this machine offers."""
     from kernel_sandbox.engine import system
@@ -82,9 +81,8 @@ def _machine(found: Info) -> Iterator[str]:
     yield " Live Restore Enabled: true"
 
 
-@click.command(cls=Command)
-@click.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="Show this: a Go template, or json.")
-@click.pass_obj
+@syntax.command(Command)
+@syntax.option("-f", "--format", "template", default="", metavar="TEMPLATE", help="Show this: a Go template, or json.")
 def version(context: Context, template: str) -> Result:
     """Show the version of this program."""
     from kernel_sandbox.engine import system

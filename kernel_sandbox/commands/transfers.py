@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
+from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.results import Lines, Result, Transfer
+from kernel_sandbox.engine.creation import image_to_run
 from kernel_sandbox.errors import NotFound, UsageError
 from kernel_sandbox.spec import reference as references
 from kernel_sandbox.spec.digest import Digest
@@ -13,13 +13,13 @@ from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.spec.progress import Progress, Tell, tell_nobody
 from kernel_sandbox.spec.reference import DEFAULT_TAG, Reference
 
-_ALL_TAGS = click.option("-a", "--all-tags", is_flag=True, help="Every tag of the repository.")
-_QUIET = click.option("-q", "--quiet", is_flag=True, help="Print the name alone, when it is done.")
+_ALL_TAGS = syntax.option("-a", "--all-tags", is_flag=True, help="Every tag of the repository.")
+_QUIET = syntax.option("-q", "--quiet", is_flag=True, help="Print the name alone, when it is done.")
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_ALL_TAGS
-@click.option(
+@syntax.option(
     "--platform",
     default="",
     envvar="DOCKER_DEFAULT_PLATFORM",
@@ -27,8 +27,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print the name alone,
     help="The image for this platform, not this machine's.",
 )
 @_QUIET
-@click.argument("name", metavar="IMAGE[:TAG|@DIGEST]")
-@click.pass_obj
+@syntax.argument("name", metavar="IMAGE[:TAG|@DIGEST]")
 def pull(context: Context, all_tags: bool, platform: str, quiet: bool, name: str) -> Result:
     """Fetch an image from a registry."""
 
@@ -41,11 +40,10 @@ def pull(context: Context, all_tags: bool, platform: str, quiet: bool, name: str
     return Lines(steps(tell_nobody)) if quiet else Transfer(steps)
 
 
-@click.command(cls=Command)
+@syntax.command(Command)
 @_ALL_TAGS
 @_QUIET
-@click.argument("name", metavar="IMAGE[:TAG]")
-@click.pass_obj
+@syntax.argument("name", metavar="IMAGE[:TAG]")
 def push(context: Context, all_tags: bool, quiet: bool, name: str) -> Result:
     """Give an image to a registry, under the name that it has."""
 
@@ -93,7 +91,7 @@ def provide(context: Context, wanted: ContainerOptions, pull: str, is_quiet: boo
 def _is_here(context: Context, wanted: ContainerOptions) -> bool:
     """Whether the image is in the store. Raises NotFound for what cannot be fetched: an id."""
     try:
-        context.engine.containers.image_to_run(wanted)
+        image_to_run(context.engine.images, wanted)
     except NotFound:
         if isinstance(references.parse_any(wanted.image), Digest):
             raise

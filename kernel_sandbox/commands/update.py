@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-from click.core import ParameterSource
-
-from kernel_sandbox.commands import creation, creation_flags
-from kernel_sandbox.commands.command import Command, Context
+from kernel_sandbox.commands import creation, creation_flags, syntax
+from kernel_sandbox.commands.command import Command, Context, Invocation
 from kernel_sandbox.commands.containers import each
 from kernel_sandbox.commands.results import Result
 from kernel_sandbox.errors import Conflict, UsageError
@@ -16,27 +13,28 @@ from kernel_sandbox.spec import flags as texts
 from kernel_sandbox.spec.limits import updated
 from kernel_sandbox.spec.options import Limits, RestartPolicy
 
-_PARAMETERS: list[click.Parameter] = [
+_PARAMETERS: list[syntax.Parameter] = [
     *creation_flags.limits(),
     creation_flags.restart(),
-    click.Argument(("containers",), nargs=-1, required=True, metavar="CONTAINER..."),
+    syntax.Argument(("containers",), nargs=-1, required=True, metavar="CONTAINER..."),
 ]
 
 
-@click.command(cls=Command, params=_PARAMETERS)
-@click.pass_context
-def update(ctx: click.Context, /, containers: tuple[str, ...], restart: RestartPolicy | None, **flags: Any) -> Result:
+@syntax.command(Command, params=_PARAMETERS)
+@syntax.pass_invocation
+def update(
+    invocation: Invocation, /, containers: tuple[str, ...], restart: RestartPolicy | None, **flags: Any
+) -> Result:
     """Change the limits and the restart policy of containers, running or not."""
     from kernel_sandbox.engine.limits import check
 
-    context: Context = ctx.obj
-    if not any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in (*flags, "restart")):
+    if not invocation.given:
         raise UsageError("you must provide one or more flags when using this command")
     wanted = creation.limits(flags)
     check(wanted)
     if restart is not None:
         texts.check_restart(restart)
-    return each(containers, lambda name: _update(context, name, wanted, restart))
+    return each(containers, lambda name: _update(invocation.context, name, wanted, restart))
 
 
 def _update(context: Context, name: str, wanted: Limits, restart: RestartPolicy | None) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import click
 import msgspec
 
-from kernel_sandbox.commands.command import Command, Context, Group
+from kernel_sandbox.commands import syntax
+from kernel_sandbox.commands.command import Command, Context
 from kernel_sandbox.commands.containers import each
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
@@ -42,18 +42,12 @@ class VolumeRow(msgspec.Struct, frozen=True, rename="pascal"):
     status: str
 
 
-@click.group(cls=Group)
-def volume() -> None:
-    """Manage volumes."""
-
-
-@volume.command("create", cls=Command)
-@click.option("-d", "--driver", default=DRIVER, show_default=True, metavar="NAME", help="The only one is local.")
-@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Attach a label.")
-@click.option("--name", "name_", default="", hidden=True)
-@click.option("-o", "--opt", "options", multiple=True, metavar="NAME=VALUE", help="The local driver has none here.")
-@click.argument("name", required=False, default="", metavar="VOLUME")
-@click.pass_obj
+@syntax.command(Command, "create")
+@syntax.option("-d", "--driver", default=DRIVER, show_default=True, metavar="NAME", help="The only one is local.")
+@syntax.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Attach a label.")
+@syntax.option("--name", "name_", default="", hidden=True)
+@syntax.option("-o", "--opt", "options", multiple=True, metavar="NAME=VALUE", help="The local driver has none here.")
+@syntax.argument("name", required=False, default="", metavar="VOLUME")
 def create(
     context: Context, driver: str, labels: tuple[str, ...], name_: str, options: tuple[str, ...], name: str
 ) -> Result:
@@ -67,24 +61,22 @@ def create(
     return Lines((context.engine.volumes.create(chosen, {key: value for key, _, value in pairs}).name,))
 
 
-@volume.command("inspect", cls=Command)
+@syntax.command(Command, "inspect")
 @format_option
-@click.argument("volumes", nargs=-1, required=True, metavar="VOLUME...")
-@click.pass_obj
+@syntax.argument("volumes", nargs=-1, required=True, metavar="VOLUME...")
 def inspect(context: Context, template: str, volumes: tuple[str, ...]) -> Result:
     """Show all about volumes, as JSON."""
     return inspected(volumes, context.engine.volumes.document, template)
 
 
-@volume.command("ls", cls=Command)
+@syntax.command(Command, "ls")
 @filter_option("-f", "--filter")
-@click.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
-@click.option("-q", "--quiet", is_flag=True, help="Show names only.")
-@click.pass_obj
+@syntax.option("--format", "template", default="", metavar="TEMPLATE", help="Show this of each: a Go template.")
+@syntax.option("-q", "--quiet", is_flag=True, help="Show names only.")
 def ls(context: Context, filters: Filters, template: str, quiet: bool) -> Result:
     """List volumes."""
     volumes = context.engine.volumes.list(filters)
-    rows = tuple(_row(context, found) for found in volumes)
+    rows = tuple(volume_row(context, found) for found in volumes)
     if quiet and not template:
         return Lines(tuple(row.name for row in rows))
     if template in ("", "table"):
@@ -93,7 +85,8 @@ def ls(context: Context, filters: Filters, template: str, quiet: bool) -> Result
     return formatted(_RAW if template == "raw" else template, rows, _HEADERS, tuple(each.labels for each in volumes))
 
 
-def _row(context: Context, found: Volume) -> VolumeRow:
+def volume_row(context: Context, found: Volume) -> VolumeRow:
+    """A volume as a row, in full."""
     return VolumeRow(
         availability=_UNKNOWN,
         driver=DRIVER,
@@ -108,10 +101,9 @@ def _row(context: Context, found: Volume) -> VolumeRow:
     )
 
 
-@volume.command("rm", cls=Command)
-@click.option("-f", "--force", is_flag=True, help="Do not mind those that do not exist.")
-@click.argument("volumes", nargs=-1, required=True, metavar="VOLUME...")
-@click.pass_obj
+@syntax.command(Command, "rm")
+@syntax.option("-f", "--force", is_flag=True, help="Do not mind those that do not exist.")
+@syntax.argument("volumes", nargs=-1, required=True, metavar="VOLUME...")
 def rm(context: Context, force: bool, volumes: tuple[str, ...]) -> Result:
     """Remove volumes that no container has."""
 
@@ -125,11 +117,10 @@ def rm(context: Context, force: bool, volumes: tuple[str, ...]) -> Result:
     return each(volumes, remove)
 
 
-@volume.command("prune", cls=Command)
-@click.option("-a", "--all", "all_", is_flag=True, help="Those that have a name, too.")
+@syntax.command(Command, "prune")
+@syntax.option("-a", "--all", "all_", is_flag=True, help="Those that have a name, too.")
 @filter_option("--filter")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-@click.pass_obj
+@syntax.option("-f", "--force", is_flag=True, help="Do not ask.")
 def prune(context: Context, all_: bool, filters: Filters, force: bool) -> Result:
     """Remove the anonymous volumes that no container has."""
     warning = _WARNING.format("all local" if all_ else "anonymous local")
@@ -138,6 +129,3 @@ def prune(context: Context, all_: bool, filters: Filters, force: bool) -> Result
     pruned = context.engine.volumes.prune(all_, filters)
     deleted = ("Deleted Volumes:", *pruned.names, "") if pruned.names else ()
     return Lines((*deleted, f"Total reclaimed space: {units.human_size(pruned.bytes)}"))
-
-
-volume.add({}, aliases={"list": "volumes:ls", "remove": "volumes:rm"})

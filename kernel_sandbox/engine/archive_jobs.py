@@ -19,7 +19,7 @@ from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 
 
-@job(Load)
+@job(Load, adds=True)
 def load(task: Load, descriptors: tuple[int, ...]) -> tuple[FoundImage, ...]:
     """Store the images of the archive, or of the directory, that is the second descriptor."""
     reply, source = descriptors[:2]
@@ -36,7 +36,7 @@ def load(task: Load, descriptors: tuple[int, ...]) -> tuple[FoundImage, ...]:
 
 
 def _result(image: Found) -> FoundImage:
-    return FoundImage(image.manifest, image.names)
+    return FoundImage(image.manifest, image.names, image.compressed)
 
 
 class _Attended:

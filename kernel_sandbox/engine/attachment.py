@@ -14,7 +14,7 @@ import msgspec
 from kernel_sandbox.errors import Conflict, HostError
 from kernel_sandbox.runtime import sessions
 from kernel_sandbox.runtime.frames import Decoder, Ending, Execution, Frame, Kind, Target
-from kernel_sandbox.runtime.launcher import Failure
+from kernel_sandbox.runtime.job import Failure
 from kernel_sandbox.spec.keys import KeySequence
 
 _CHUNK = 1 << 16

@@ -7,27 +7,26 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from kernel_sandbox.engine import logs, tasks
-from kernel_sandbox.engine.attachment import Attachment
+from kernel_sandbox.engine import tasks
 from kernel_sandbox.engine.records import ContainerRecords
 from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, NotFound, StoreError, UsageError
-from kernel_sandbox.runtime import ids, interpreter, sessions
+from kernel_sandbox.runtime import ids, interpreter
 from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind
 from kernel_sandbox.runtime.launcher import Launcher, WarmLauncher, call
-from kernel_sandbox.spec import bundle, execution, runtime
-from kernel_sandbox.spec import changes as instructions
-from kernel_sandbox.spec.derivation import Origin
-from kernel_sandbox.spec.execution import ExecOptions
-from kernel_sandbox.spec.flags import parse_signal
-from kernel_sandbox.spec.options import ContainerOptions, Limits, RestartPolicy
-from kernel_sandbox.spec.resources import resources
-from kernel_sandbox.spec.runtime import ConsoleSize, Process
-from kernel_sandbox.storage.diff import Change
-from kernel_sandbox.storage.images import Image
 from kernel_sandbox.storage.state import Container, Status
+
+if TYPE_CHECKING:
+    from kernel_sandbox.engine.attachment import Attachment
+    from kernel_sandbox.engine.logs import Selection
+    from kernel_sandbox.spec.execution import ExecOptions
+    from kernel_sandbox.spec.options import ContainerOptions, Limits, RestartPolicy
+    from kernel_sandbox.spec.runtime import ConsoleSize, Process
+    from kernel_sandbox.storage.diff import Change
+    from kernel_sandbox.storage.images import Image
 
 _SECONDS_TO_DIE = 30.0
 _SECONDS_TO_STOP = 10
@@ -72,13 +71,14 @@ class Containers(ContainerRecords):
             launcher.close()
 
     def _attachment(self, container: Container, connection: socket.socket) -> Attachment:
+        from kernel_sandbox.engine.attachment import Attachment
+
         path = self._paths.container(container.id).socket
         return Attachment(connection, path, lambda: self._settled_by_id(container.id))
 
     def _settled_by_id(self, id_: str) -> None:
         """Make the recorded state of a container true whose monitor was lost."""
-        found = self._state.container(id_)
-        if found is not None:
+        if found := self._state.container(id_):
             self._settled(found)
 
     def run(self, wanted: ContainerOptions) -> tuple[Ending, bytes, bytes]:
@@ -104,6 +104,8 @@ class Containers(ContainerRecords):
         return attachment
 
     def _connected(self, container: Container) -> Attachment:
+        from kernel_sandbox.runtime import sessions
+
         try:
             connection = sessions.connect(self._paths.container(container.id).socket)
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -137,6 +139,8 @@ class Containers(ContainerRecords):
         config = self.config(container)
         if seconds is None:
             seconds = _SECONDS_TO_STOP if config.stop_timeout is None else config.stop_timeout
+        from kernel_sandbox.spec.flags import parse_signal
+
         number = parse_signal(config.stop_signal or "SIGTERM")
         try:
             with self._connected(container) as attachment:
@@ -200,16 +204,18 @@ class Containers(ContainerRecords):
     def _execution(self, container: Container, wanted: ExecOptions) -> Process:
         if wanted.workdir and not wanted.workdir.startswith("/"):
             raise ContainerStartError(f"the working directory '{wanted.workdir}' is invalid: write an absolute path")
+        from kernel_sandbox.spec import execution, runtime
+
         files = self._paths.container(container.id)
         with open(files.config, "rb") as file:
             spec = runtime.decode(file.read())
         identity = None
         if wanted.user:
             from kernel_sandbox.engine import accounts
+            from kernel_sandbox.spec import bundle
 
-            layers = self._images.layer_directories(self._images.find(container.image))
             try:
-                identity = accounts.identity((files.upper, *layers), wanted.user)
+                identity = accounts.identity((files.upper, *self._layers(container)), wanted.user)
                 bundle.check_ids(identity, spec.linux.uid_mappings, spec.linux.gid_mappings)
             except UsageError as error:
                 raise ContainerStartError(str(error)) from error
@@ -217,6 +223,8 @@ class Containers(ContainerRecords):
 
     def update(self, key: str, limits: Limits, restart: RestartPolicy | None = None) -> None:
         """Give a container other limits and another policy; at once where it runs. Raises UsageError, HostError."""
+        from kernel_sandbox.spec import resources, runtime
+
         container = self.find(key)
         options = msgspec.structs.replace(
             container.options, limits=limits, restart=restart or container.options.restart
@@ -225,7 +233,7 @@ class Containers(ContainerRecords):
             raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
         if container.is_active and limits != container.options.limits:
             with self._connected(container) as attachment:
-                attachment.ask(Kind.LIMIT, msgspec.msgpack.encode(resources(limits) or runtime.Resources()))
+                attachment.ask(Kind.LIMIT, msgspec.msgpack.encode(resources.resources(limits) or runtime.Resources()))
         self._state.set_options(container, options)
 
     def wait(self, key: str) -> int:
@@ -254,16 +262,16 @@ class Containers(ContainerRecords):
         if container.is_active:
             if not force:
                 how = "Unpause and then stop" if container.status is Status.PAUSED else "Stop"
-                raise Conflict(
-                    f"You cannot remove a {container.status.value} container {container.id}. "
-                    f"{how} the container before attempting removal or force remove"
-                )
+                aim = "the container before attempting removal or force remove"
+                raise Conflict(f"You cannot remove a {container.status.value} container {container.id}. {how} {aim}")
             with contextlib.suppress(Conflict), self._connected(container) as attachment:
                 self._kill_and_wait(container, attachment)
             if container.options.remove:
                 return
         task = tasks.Removal(self._paths.home, self._paths.run, container.id, volumes)
         call(self._launcher, "remove", tasks.encode(task))
+        if not self._state.images.of_container(container.image):
+            self._images.collect()
 
     def _kill_and_wait(self, container: Container, attachment: Attachment) -> None:
         attachment.signal(signal.SIGKILL)
@@ -273,8 +281,11 @@ class Containers(ContainerRecords):
                 f"the parent of process {container.pid}"
             )
 
-    def logs(self, key: str, wanted: logs.Selection = logs.EVERYTHING) -> Iterator[Frame]:
+    def logs(self, key: str, wanted: Selection | None = None) -> Iterator[Frame]:
         """What a container has written, on its two streams. Raises Conflict where it keeps no log."""
+        from kernel_sandbox.engine import logs
+
+        wanted = wanted or logs.EVERYTHING
         container = self.find(key)
         if container.options.log_driver == "none":
             raise Conflict("configured logging driver does not support reading")
@@ -295,12 +306,18 @@ class Containers(ContainerRecords):
         pauses: bool = False,
     ) -> Image:
         """Make an image of what a container has changed, running or not; with *pauses* it holds still meanwhile."""
+        from kernel_sandbox.spec.derivation import Origin
+
         container = self.find(key)
-        running_config = self.config(container)
-        origin = Origin(" ".join(running_config.cmd), message, author)
-        config = instructions.apply(running_config, changes)
+        config = self.config(container)
+        origin = Origin(" ".join(config.cmd), message, author)
+        if changes:
+            from kernel_sandbox.spec.changes import committed
+
+            config = committed(config, changes)
         with self._held_still(container) if pauses else contextlib.nullcontext():
-            image = self._images.commit(self._images.find(container.image), container.id, config, origin, name)
+            base = self._images.of_container(container)
+            image = self._images.commit(base, tasks.PackDiff(*self._written(container)), config, origin, name)
             self._state.tell(container, "commit", comment=message, imageID=str(image.id))
         return image
 
@@ -317,16 +334,17 @@ class Containers(ContainerRecords):
 
     def export(self, key: str, target: int) -> None:
         """Write a container's whole root filesystem as a tar archive to the descriptor *target*."""
-        container = self.find(key)
-        layers = self._images.layer_directories(self._images.find(container.image))
-        task = tasks.PackRootfs(self._paths.home, self._paths.run, container.id, layers)
-        call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
+        with self._images.adding():  # nothing is collected meanwhile, whoever removes the container and its image
+            container = self.find(key)
+            task = tasks.PackRootfs(*self._written(container), self._layers(container))
+            call(self._launcher, "pack_rootfs", tasks.encode(task), (target,))
 
     def diff(self, key: str) -> tuple[Change, ...]:
         """What a container has added, changed and deleted in its image's files."""
+        from kernel_sandbox.storage.diff import Change
+
         container = self.find(key)
-        layers = self._images.layer_directories(self._images.find(container.image))
-        task = tasks.Diff(self._paths.home, self._paths.run, container.id, layers)
+        task = tasks.Diff(*self._written(container), self._layers(container))
         return msgspec.msgpack.decode(call(self._launcher, "diff", tasks.encode(task)), type=tuple[Change, ...])
 
     def copy_from(
@@ -370,7 +388,13 @@ class Containers(ContainerRecords):
         self._state.tell(container, "extract-to-dir")
         return copied
 
+    def _written(self, container: Container) -> tuple[str, str, str, bool, int | None]:
+        """What a job on all that a container has written needs to know of it."""
+        return self._paths.home, self._paths.run, container.id, container.started > 0, container.options.storage_size
+
     def _part(self, container: Container, key: str, path: str) -> tuple[str, str, str, str, tuple[str, ...], bytes]:
         """What the two jobs of ``cp`` need to know of a container."""
-        layers = self._images.layer_directories(self._images.find(container.image))
-        return self._paths.home, self._paths.run, container.id, key, layers, os.fsencode(path)
+        return self._paths.home, self._paths.run, container.id, key, self._layers(container), os.fsencode(path)
+
+    def _layers(self, container: Container) -> tuple[str, ...]:
+        return self._images.layer_directories(self._images.of_container(container))

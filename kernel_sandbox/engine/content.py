@@ -6,9 +6,9 @@ Not here: how an image is named and found, where its blobs come from, when it go
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 
 import msgspec
 
@@ -18,14 +18,41 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import CorruptContent, SandboxError, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import image as documents
-from kernel_sandbox.spec.digest import Digest, chain_ids
-from kernel_sandbox.spec.times import parse_time
+from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage.images import UNKNOWN_SIZE, Image, Layer
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
 _EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1  # what SQLite has integers for
+
+
+class Bulk:
+    """What the layers of one image hold in all, lest it be a bomb in pieces; many threads may add to it.
+
+    Those whose blobs are *compressed* here may hold what they like.
+    """
+
+    def __init__(self, compressed: Collection[str] = ()) -> None:
+        self._compressed = compressed
+        self._lock = threading.Lock()
+        self._blobs: dict[Digest, int] = {}
+        self._held = 0
+
+    def trusts(self, blob: documents.Descriptor) -> bool:
+        """Whether a layer may hold what it likes."""
+        return blob.digest in self._compressed
+
+    def add(self, blob: documents.Descriptor, length: int) -> None:
+        """Count the bytes of a layer's archive. Raises CorruptContent where they are too many for the image's blobs."""
+        from kernel_sandbox.storage.compression import check_bulk
+
+        if self.trusts(blob):
+            return
+        with self._lock:
+            self._blobs[blob.digest] = blob.size
+            self._held += length
+            check_bulk("the image", self._held, sum(self._blobs.values()))
 
 
 class Content:
@@ -85,36 +112,40 @@ class Content:
                 if not self.has_layer(layer.chain_id):
                     self._call("unpack", tasks.Unpack, layer.blob, diff_id, layer.chain_id, True)
 
-    def unpack_layer(
-        self, blob: Digest, diff_id: Digest, chain_id: Digest, meanwhile: Callable[[], None] | None = None
-    ) -> int:
+    def unpack_layer(self, layer: documents.Layer, bulk: Bulk, meanwhile: Callable[[], None] | None = None) -> int:
         """Unpack a layer unless it is unpacked, in a process of its own; returns the bytes of its files.
 
-        *meanwhile* is called now and then, and may raise to give it up. Raises CorruptContent where the layer's archive
-        is not *diff_id* or breaks a rule.
+        *bulk* is that of the image; *meanwhile* is called now and then, and may raise to give it up. Raises
+        CorruptContent where the layer's archive has another digest than its diff id or breaks a rule.
         """
-        task = tasks.Unpack(self._paths.home, self._paths.run, blob, diff_id, chain_id)
+        home, run = self._paths.home, self._paths.run
+        task = tasks.Unpack(home, run, layer.blob.digest, layer.diff_id, layer.chain_id, bulk.trusts(layer.blob))
         answer = call(self._launcher, "unpack", tasks.encode(task), meanwhile=meanwhile)
-        return msgspec.msgpack.decode(answer, type=int)
+        unpacked = msgspec.msgpack.decode(answer, type=tasks.Unpacked)
+        bulk.add(layer.blob, unpacked.length)
+        return unpacked.size
 
     def _call(self, job: str, type_: type[tasks.InStore], *arguments: object, descriptors: Sequence[int] = ()) -> bytes:
         task = type_(self._paths.home, self._paths.run, *arguments)
         return call(self._launcher, job, tasks.encode(task), descriptors)
 
+    def read_archive(self, source: int, platform: str) -> tuple[tasks.FoundImage, ...]:
+        """Have the blobs of the images in an archive, or a directory, in the layout, while ``adding``.
+
+        *source* is its descriptor, *platform* a specifier, empty for any. Raises CorruptContent, NotFound.
+        """
+        answer = self._call("load", tasks.Load, platform, descriptors=(source,))
+        return msgspec.msgpack.decode(answer, type=tuple[tasks.FoundImage, ...])
+
     # Records
 
-    def record(
-        self,
-        manifest: Digest,
-        names: Iterable[str] = (),
-        digests: Iterable[str] = (),
-        sizes: Mapping[Digest, int] = MappingProxyType({}),
-    ) -> Image:
-        """Record, while ``adding``, the image whose manifest, configuration and layers are in the layout.
+    def described(
+        self, manifest: Digest, names: Iterable[str] = (), digests: Iterable[str] = ()
+    ) -> tuple[Image, tuple[documents.Layer, ...]]:
+        """The image whose manifest and configuration are in the layout, to be recorded, and its layers, bottom first.
 
-        *names* are canonical references that become the image's, *digests* those that a registry knows it by. Layers
-        that are not unpacked are; *sizes*, by diff id, are of those that just were. An image that is recorded keeps its
-        manifest and layers. Raises CorruptContent for documents that contradict each other or the content.
+        *names* are canonical references that shall be the image's, *digests* those that a registry knows it by.
+        Raises CorruptContent for documents that contradict each other.
         """
         raw = self.layout.read(manifest)
         document = documents.decode(documents.Manifest, raw)
@@ -130,7 +161,7 @@ class Content:
             tags=tuple(names),
             digests=tuple(digests),
         )
-        return self._record(image, document.layers, config, sizes)
+        return image, documents.layers(document, config)
 
     def _read_config(self, manifest: documents.Manifest) -> documents.ImageConfig:
         if manifest.config.media_type not in documents.CONFIG_TYPES:
@@ -140,41 +171,46 @@ class Content:
         raw = self.layout.read(manifest.config.digest)
         if len(raw) != manifest.config.size:
             raise CorruptContent(f"the config {manifest.config.digest} has {len(raw)} bytes: its manifest is wrong")
-        config = documents.decode(documents.ImageConfig, raw)
-        documents.check_layers(manifest, config)
-        return config
+        return documents.decode(documents.ImageConfig, raw)
 
-    def _record(
-        self,
-        image: Image,
-        blobs: Sequence[documents.Descriptor],
-        config: documents.ImageConfig,
-        sizes: Mapping[Digest, int],
-    ) -> Image:
-        """Record an image whose layers are in the layout, as the database then has it.
+    def record(self, image: Image, layers: Iterable[documents.Layer], sizes: Mapping[Digest, int]) -> Image:
+        """Record, while ``adding``, an image with its *layers*, which are in the layout; as the database then has it.
 
-        Those whose *sizes*, by diff id, are known need not be unpacked yet.
+        Layers that are not unpacked are, but for those whose *sizes*, by chain id, are known. An image that is recorded
+        keeps its manifest and layers. The index is the caller's to write. Raises CorruptContent where the layers'
+        content is not what it should be.
         """
-        diff_ids = config.rootfs.diff_ids
-        layers = tuple(
+        bulk = Bulk()
+        sized = tuple(
             Layer(
-                blob.digest,
-                chain_id,
-                sizes[diff_id] if diff_id in sizes else self._size(blob.digest, diff_id, chain_id),
+                each.blob.digest,
+                each.chain_id,
+                sizes[each.chain_id] if each.chain_id in sizes else self._size(each, bulk),
             )
-            for blob, diff_id, chain_id in zip(blobs, diff_ids, chain_ids(diff_ids), strict=True)
+            for each in layers
         )
-        image = msgspec.structs.replace(image, layers=layers, size=sum(layer.size for layer in layers))
-        self._state.images.add(image)
-        self.write_index()
+        return self.keep(msgspec.structs.replace(image, layers=sized, size=sum(layer.size for layer in sized)))
+
+    def keep(self, image: Image) -> Image:
+        """Record, while ``adding``, an image whose layers are unpacked, or new names of one; as the database has it.
+
+        The index is the caller's to write.
+        """
+        self.layout.sync()
+        with self.naming():
+            self._state.images.add(image)
         return next(iter(self._state.images.by_id(image.id.hex)), image)  # unless somebody has removed it meanwhile
 
-    def _size(self, blob: Digest, diff_id: Digest, chain_id: Digest) -> int:
+    def naming(self) -> AbstractContextManager[None]:
+        """Around a change of images' names: whoever takes the last one away sees each that is given before or after."""
+        return locks.exclusive(os.path.join(self._paths.home, "images.lock"))
+
+    def _size(self, layer: documents.Layer, bulk: Bulk) -> int:
         """The bytes of an unpacked layer's files; one that is not unpacked is, and a blob that no image has it in is
         compared with it: a stranger's image may name it beside layers that are here."""
-        known = self._state.images.layer_size(chain_id, blob)
-        is_known = known != UNKNOWN_SIZE and self.has_layer(chain_id)
-        return known if is_known else self.unpack_layer(blob, diff_id, chain_id)
+        known = self._state.images.layer_size(layer.chain_id, layer.blob.digest)
+        is_known = known != UNKNOWN_SIZE and self.has_layer(layer.chain_id)
+        return known if is_known else self.unpack_layer(layer, bulk)
 
     def write_index(self) -> None:
         """The layout's index.json names what the database names."""
@@ -193,6 +229,8 @@ def _moment(text: str) -> int:
 
     Go's zero time, which is met often, and all else that does not fit becomes the nearest moment that does.
     """
+    from kernel_sandbox.spec.times import parse_time
+
     try:
         return min(max(parse_time(text, 0, 0), _EARLIEST), _LATEST) if text else 0
     except UsageError as error:

@@ -46,7 +46,7 @@ class DiskUsage(msgspec.Struct, frozen=True):
 def usage(engine: Engine) -> DiskUsage:
     """What takes how much: what containers have written and volumes is measured, of layers it is known."""
     images = image_listing.listed(engine, Filters())
-    layers = measuring.layer_sizes(engine, engine.images.list())
+    layers = measuring.layer_sizes(engine, engine.images.list(hidden=True))
     containers = listed(engine, Filters(), all_=True, sizes=True)
     volumes = engine.volumes.list()
     sizes = measuring.sizes(engine, [engine.volumes.mountpoint(each) for each in volumes])

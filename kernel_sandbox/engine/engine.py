@@ -5,28 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kernel_sandbox.engine.containers import Containers
-from kernel_sandbox.engine.images import Images
-from kernel_sandbox.engine.jobs import JOBS, get_ready
+from kernel_sandbox.engine.jobs import JOBS, STARTING, get_ready
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.tasks import HELPER
-from kernel_sandbox.engine.volumes import Volumes
 from kernel_sandbox.runtime import interpreter
 from kernel_sandbox.runtime.launcher import ForkLauncher, Launcher, WarmLauncher
-from kernel_sandbox.storage.layout import ImageLayout
-from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
 if TYPE_CHECKING:
+    from kernel_sandbox.engine.containers import Containers
+    from kernel_sandbox.engine.images import Images
     from kernel_sandbox.engine.transfers import Transfers
+    from kernel_sandbox.engine.volumes import Volumes
 
 
 class Engine:
     """Docker's verbs on one store: ``engine.images``, ``engine.containers``, ``engine.volumes``. A context manager.
 
-    ``events`` is what has happened in it.
+    ``events`` is what has happened in it. Each part is imported when it is first asked for.
     """
 
     def __init__(self, paths: Paths, state: State, launcher: Launcher) -> None:
@@ -34,9 +33,24 @@ class Engine:
         self.launcher = launcher
         self.events = state.events
         self._state = state
-        self.images = Images(paths, state, launcher)
-        self.containers = Containers(paths, state, launcher, self.images)
-        self.volumes = Volumes(paths, state.volumes, launcher)
+
+    @cached_property
+    def images(self) -> Images:
+        from kernel_sandbox.engine.images import Images
+
+        return Images(self.paths, self._state, self.launcher)
+
+    @cached_property
+    def containers(self) -> Containers:
+        from kernel_sandbox.engine.containers import Containers
+
+        return Containers(self.paths, self._state, self.launcher, self.images)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        from kernel_sandbox.engine.volumes import Volumes
+
+        return Volumes(self.paths, self._state.volumes, self.launcher)
 
     @classmethod
     def open(cls, home: str | None = None) -> Engine:
@@ -46,7 +60,7 @@ class Engine:
         """
         paths = _prepared(home)
         launcher = WarmLauncher(HELPER)
-        launcher.warm_up()
+        launcher.warm_up(STARTING)
         return cls(paths, State.at(paths.database), launcher)
 
     @classmethod
@@ -57,9 +71,9 @@ class Engine:
         launcher.start()
         return cls(paths, State.at(paths.database), launcher)
 
-    def warm_up(self) -> None:
-        """Get ready to start a container soon."""
-        self.launcher.warm_up()
+    def warm_up(self, job: str = STARTING) -> None:
+        """Get ready for a job that will come soon: to start a container, if no other is named."""
+        self.launcher.warm_up(job)
 
     @contextlib.contextmanager
     def transfers(self) -> Iterator[Transfers]:
@@ -84,7 +98,11 @@ class Engine:
 def _prepared(home: str | None) -> Paths:
     paths = Paths.of(home)
     if not os.path.isdir(paths.skeleton):
+        from kernel_sandbox.storage.layout import ImageLayout
+        from kernel_sandbox.storage.staging import Staging
+
         paths.ensure()
         ImageLayout(paths.oci, Staging(paths.staging)).ensure()
         paths.ensure_reserve()
+        paths.ensure_skeleton()
     return paths

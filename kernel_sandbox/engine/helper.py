@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 import sys
 
-from kernel_sandbox.engine.jobs import JOBS, get_ready_for_all
-from kernel_sandbox.runtime import launcher
+from kernel_sandbox.engine.jobs import JOBS, get_ready_for_all, rehearse
+from kernel_sandbox.runtime import workers
 
 
 def main() -> None:
     """Serve until the client is gone."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    launcher.serve(control, JOBS, get_ready_for_all, lasts=True)
+    workers.serve(control, JOBS, get_ready_for_all, rehearse)
 
 
 if __name__ == "__main__":

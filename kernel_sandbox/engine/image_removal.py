@@ -1,8 +1,8 @@
 """``rmi``: by Docker's rules a name goes, and the image with its last one.
 
-An image stays as long as others were committed from it or a container has it, by then perhaps without a name: force
-takes the names away. Docker's force deletes the image of a container that does not run, too, so that this has none any
-more; here it stays until the container goes. Not here: events, and the collecting of what is left.
+An image stays as long as others were committed from it or a running container has it, by then perhaps without a name.
+Force deletes that of a container that does not run: nobody else finds it any more, and it goes with the container. Not
+here: events, and the collecting of what is left.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Removal:
         if users and not self._force and _is_single(names):
             raise Conflict(
                 f'conflict: unable to remove repository reference "{name}" (must force) - '
-                f"container {users[0].id[:12]} is using its referenced image {image.id.hex[:12]}"
+                f"container {users[0].id[:12]} is using its referenced image {image.id.short}"
             )
         self._untag((wanted,))
         left = tuple(each for each in names if each != wanted)
@@ -74,18 +74,15 @@ class _Removal:
             self._untag(each for each in left if each.name == wanted.name)
             left = tuple(each for each in left if each.name != wanted.name)
         if not left:
-            self._delete_unless_needed(image)
+            self._delete_unless_needed(image, self._force)
 
     def _remove_image(self, image: Image, names: tuple[Reference, ...]) -> None:
         for conflict in self._conflicts(image, names):
             raise conflict
-        if self._state.containers_of_image(image.id):
-            self._untag(names)
-        else:
-            self._delete(image, names)
+        self._delete(image, names)
 
     def _conflicts(self, image: Image, names: tuple[Reference, ...]) -> Iterator[Conflict]:
-        """Why the image cannot go, in Docker's order. With force it can lose its names even to a container's image."""
+        """Why the image cannot go, in Docker's order."""
         users = self._state.containers_of_image(image.id)
         running = next((each for each in users if each.is_active), None)
         if self._state.images.children(image.id):
@@ -94,19 +91,24 @@ class _Removal:
             yield _conflict(image, "cannot", f"image is being used by running container {running.id[:12]}")
         if not self._force and not _is_single(names):
             yield _conflict(image, "must", "image is referenced in multiple repositories")
-        if users and not (self._force and names):
-            must = "cannot" if self._force else "must"
-            yield _conflict(image, must, f"image is being used by stopped container {users[0].id[:12]}")
+        if users and not self._force:
+            yield _conflict(image, "must", f"image is being used by stopped container {users[0].id[:12]}")
 
-    def _delete_unless_needed(self, image: Image) -> None:
+    def _delete_unless_needed(self, image: Image, force: bool = False) -> None:
         """Quietly: an image without a name that something needs stays as it is."""
-        if not self._state.images.children(image.id) and not self._state.containers_of_image(image.id):
+        users = self._state.containers_of_image(image.id)
+        is_needed = any(each.is_active for each in users) if force else bool(users)
+        if not is_needed and not self._state.images.children(image.id):
             self._delete(image, ())
 
     def _delete(self, image: Image, names: tuple[Reference, ...]) -> None:
-        """Forget the image, and tell which of its layers no other has; then the one that it was committed from."""
-        self._untag(names)
-        self._state.images.remove(image.id)
+        """Forget the image with its names, and tell which of its layers no other has; then the one that it was
+        committed from."""
+        if self._state.containers_of_image(image.id):
+            self._state.images.hide(image.id)
+        else:
+            self._state.images.remove(image.id)
+        self._untagged += (name.familiar() for name in names)
         unused = self._state.images.unused_layers(image.layers)
         self._images.append(image.id)
         self._deleted += (image.id, *(layer.chain_id for layer in reversed(unused)))
@@ -122,7 +124,7 @@ class _Removal:
 
 
 def _conflict(image: Image, must: str, reason: str) -> Conflict:
-    return Conflict(f"conflict: unable to delete {image.id.hex[:12]} ({must} be forced) - {reason}")
+    return Conflict(f"conflict: unable to delete {image.id.short} ({must} be forced) - {reason}")
 
 
 def _names(image: Image) -> tuple[Reference, ...]:

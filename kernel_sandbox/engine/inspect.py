@@ -16,8 +16,7 @@ from kernel_sandbox.engine import image_names, measuring
 from kernel_sandbox.spec import api
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.host_config import host_config, mount_points
-from kernel_sandbox.spec.image import ContainerConfig, Empty
-from kernel_sandbox.spec.mount_flags import cleaned
+from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.spec.options import ContainerOptions, Network
 from kernel_sandbox.spec.times import rfc3339
 from kernel_sandbox.storage.images import Image
@@ -40,7 +39,7 @@ def container_document(engine: Engine, key: str, sizes: bool = False) -> api.Con
     """
     container = engine.containers.find(key)
     options = container.options
-    image = engine.images.find(container.image)
+    image = engine.images.of_container(container)
     path, *arguments = engine.containers.command(container)
     files = engine.paths.container(container.id)
     written = measuring.sizes(engine, (files.upper,))[0] if sizes else 0
@@ -99,7 +98,6 @@ def _health(health: Health) -> api.Health:
 def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
     options = container.options
     streams = () if options.detached else options.attach or _all_streams(options)
-    anonymous = {each.target: Empty() for each in options.volumes if each.anonymous and not each.as_mount}
     return msgspec.structs.replace(
         _image_config(config),
         hostname=options.hostname or _hostname(container),
@@ -111,7 +109,6 @@ def _run_config(container: Container, config: ContainerConfig) -> api.RunConfig:
         open_stdin=options.interactive,
         stdin_once=options.interactive and "stdin" in streams,
         image=options.image,
-        volumes={**{cleaned(path): Empty() for path in config.volumes}, **anonymous} or None,
         labels=config.labels,
     )
 

@@ -10,38 +10,51 @@ from __future__ import annotations
 import functools
 import gc
 
-from kernel_sandbox.runtime.launcher import Job
+from kernel_sandbox.runtime.job import Job
+
+STARTING = "supervise"
+"""The job that starts a container and stays with it."""
 
 JOBS = {
-    "supervise": Job("kernel_sandbox.engine.supervisor:supervise", inside_store_namespace=False),
+    STARTING: Job("kernel_sandbox.engine.supervisor:supervise", inside_store_namespace=False),
     "remove": Job("kernel_sandbox.engine.container_jobs:remove", inside_store_namespace=False),
     "mend": Job("kernel_sandbox.engine.container_jobs:mend", inside_store_namespace=False),
     "ingest": Job("kernel_sandbox.engine.layer_jobs:ingest", ends_with_client=True),
     "load": Job("kernel_sandbox.engine.archive_jobs:load", ends_with_client=True),
     "unpack": Job("kernel_sandbox.engine.layer_jobs:unpack", ends_with_client=True),
-    "pack_diff": Job("kernel_sandbox.engine.layer_jobs:pack_diff", ends_with_client=True),
-    "pack_rootfs": Job("kernel_sandbox.engine.layer_jobs:pack_rootfs"),
-    "diff": Job("kernel_sandbox.engine.layer_jobs:diff"),
+    "pack_diff": Job("kernel_sandbox.engine.layer_jobs:pack_diff", ends_with_client=True, repeats=True),
+    "pack_rootfs": Job("kernel_sandbox.engine.layer_jobs:pack_rootfs", ends_with_client=True),
+    "diff": Job("kernel_sandbox.engine.layer_jobs:diff", repeats=True),
     "copy_out": Job("kernel_sandbox.engine.copy_jobs:copy_out", inside_store_namespace=False),
     "copy_in": Job("kernel_sandbox.engine.copy_jobs:copy_in", inside_store_namespace=False),
-    "bootstrap": Job("kernel_sandbox.engine.layer_jobs:bootstrap"),
-    "remove_trees": Job("kernel_sandbox.engine.layer_jobs:remove_trees"),
-    "measure_trees": Job("kernel_sandbox.engine.layer_jobs:measure_trees"),
+    "bootstrap": Job("kernel_sandbox.engine.layer_jobs:bootstrap", ends_with_client=True),
+    "remove_layers": Job("kernel_sandbox.engine.layer_jobs:remove_layers", ends_with_client=True, repeats=True),
+    "remove_trees": Job("kernel_sandbox.engine.layer_jobs:remove_trees", repeats=True),
+    "measure_trees": Job("kernel_sandbox.engine.layer_jobs:measure_trees", repeats=True),
 }
 
 
 @functools.cache
-def get_ready() -> None:
-    """Import and work out once what every start of a container needs, before the processes that do it are forked."""
-    from kernel_sandbox.engine.supervisor import prepare
+def get_ready(job: str) -> None:
+    """Import and work out once what a job needs, before the processes that do it are forked."""
+    JOBS[job].load()
+    if job == STARTING:
+        from kernel_sandbox.engine.preparation import prepare
 
-    prepare()
+        prepare()
     gc.freeze()
 
 
 @functools.cache
-def get_ready_for_all() -> None:
+def get_ready_for_all(_: str) -> None:
     """The same for every job."""
     for each in JOBS.values():
         each.load()
-    get_ready()
+    get_ready(STARTING)
+
+
+def rehearse() -> None:
+    """Go through the motions of a start: a process pays for each page of memory when it first touches it."""
+    from kernel_sandbox.engine.preparation import prepare
+
+    prepare()

@@ -9,12 +9,23 @@ from collections.abc import Iterator
 from kernel_sandbox.engine import locks, writable
 from kernel_sandbox.engine.job import job
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.engine.tasks import Bootstrap, Diff, InStore, NewBase, NewLayer, PackDiff, PackRootfs, Trees, Unpack
+from kernel_sandbox.engine.tasks import (
+    Bootstrap,
+    Diff,
+    InStore,
+    NewBase,
+    NewLayer,
+    PackDiff,
+    PackRootfs,
+    Trees,
+    Unpack,
+    Unpacked,
+)
 from kernel_sandbox.errors import NotFound, SandboxError
 from kernel_sandbox.spec.derivation import EMPTY_LAYER
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage import diff as differences
-from kernel_sandbox.storage import pack, state, tree
+from kernel_sandbox.storage import pack, tree
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.layers import LayerWriter, Tee, Verified
 from kernel_sandbox.storage.layout import ImageLayout
@@ -32,7 +43,7 @@ def _new_layer(paths: Paths) -> Iterator[LayerWriter]:
         yield LayerWriter(blob)
 
 
-@job(InStore)
+@job(InStore, adds=True)
 def ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
     """Store the archive in the second descriptor, compressed or not, and unpack it as a bottom layer."""
     paths = task.paths
@@ -48,8 +59,7 @@ def ingest(task: InStore, descriptors: tuple[int, ...]) -> NewLayer:
 def _staging(paths: Paths) -> Staging:
     """The place for half-made things, without those that a killed process has left."""
     staging = Staging(paths.staging, remove_tree=tree.remove_tree)
-    for path in staging.abandoned():
-        tree.remove_tree(path)
+    staging.clear()
     return staging
 
 
@@ -62,50 +72,46 @@ def _settle(root: str, target: str) -> None:
             raise
 
 
-@job(Unpack)
-def unpack(task: Unpack, descriptors: tuple[int, ...]) -> int:
-    """Unpack a stored layer; returns the bytes that it takes."""
+@job(Unpack, adds=True)
+def unpack(task: Unpack, descriptors: tuple[int, ...]) -> Unpacked:
+    """Unpack a stored layer."""
     return _unpack(task)
 
 
-def _unpack(task: Unpack) -> int:
+def _unpack(task: Unpack) -> Unpacked:
     paths = task.paths
     target = paths.layer(Digest(task.chain_id))
     layout = ImageLayout(paths.oci, Staging(paths.staging))
     with layout.open(Digest(task.blob)) as blob:
-        archive = Verified(open_compressed(blob, task.is_recorded), task.diff_id)
+        archive = Verified(open_compressed(blob, task.is_trusted), task.diff_id)
         if os.path.isdir(target):
             while archive.read(_CHUNK):  # other bytes may claim to be the layer that is here
                 pass
-            return tree.files_size(target)
+            return Unpacked(tree.files_size(target), archive.length)
         with _staging(paths).directory() as root:
             os.chmod(root, 0o755)
             with read_ahead(archive) as archive_:
                 size = unpack_layer(archive_, root, writable.ownership())
             _settle(root, target)
-    return size
+    return Unpacked(size, archive.length)
 
 
 @contextlib.contextmanager
-def _written(task: PackDiff | PackRootfs | Diff) -> Iterator[tuple[str, ...]]:
-    """The container's upper directory, kept from being removed; none where it was never started. Raises NotFound."""
+def _written(task: PackDiff) -> Iterator[tuple[str, ...]]:
+    """The container's upper directory, kept from being removed; none where nothing was written. Raises NotFound."""
     files = task.paths.container(task.container)
-    found = state.State.at(task.paths.database).container(task.container)
-    if found is None:
-        raise NotFound(f"No such container: {task.container}")
-    if os.path.isdir(files.writable):
-        writable.ensure(files, found.options)
-    if not os.path.isdir(files.upper):
-        yield ()
-        return
-    try:
-        with locks.shared_directory(files.home):
-            yield (files.upper,)
-    except FileNotFoundError as error:
-        raise NotFound(f"No such container: {task.container}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.shared_directory(files.home))
+        except FileNotFoundError as error:
+            if task.was_started:
+                raise NotFound(f"No such container: {task.container}") from error
+        if os.path.isdir(files.writable):
+            writable.ensure(files, task.storage_size)
+        yield (files.upper,) if os.path.isdir(files.upper) else ()
 
 
-@job(PackDiff)
+@job(PackDiff, adds=True)
 def pack_diff(task: PackDiff, descriptors: tuple[int, ...]) -> NewLayer:
     """Store what a container has changed; nothing at all where that is nothing, as no image names such a layer."""
     size = 0
@@ -138,7 +144,7 @@ def diff(task: Diff, descriptors: tuple[int, ...]) -> tuple[differences.Change, 
         return tuple(change for upper in written for change in differences.changes(upper, task.layers))
 
 
-@job(Bootstrap)
+@job(Bootstrap, adds=True)
 def bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
     from kernel_sandbox.bootstrap import archive, plan
     from kernel_sandbox.bootstrap.busybox import static_binary
@@ -148,8 +154,24 @@ def bootstrap(task: Bootstrap, descriptors: tuple[int, ...]) -> NewBase:
         archive.write(rootfs, layer)  # type: ignore[arg-type]
         blob, diff_id = layer.commit()
     wanted = Unpack(task.home, task.run, blob.digest, diff_id, diff_id)
-    unpacked = NewLayer(blob.digest, blob.size, diff_id, _unpack(wanted))
+    unpacked = NewLayer(blob.digest, blob.size, diff_id, _unpack(wanted).size)
     return NewBase(unpacked, rootfs.env, rootfs.cmd, rootfs.working_dir, rootfs.labels, archive.epoch() * 10**9)
+
+
+@job(Trees)
+def remove_layers(task: Trees, descriptors: tuple[int, ...]) -> None:
+    """Remove layers, and what killed processes have half made.
+
+    All layers lose their names first, so that nobody meets half of one; until then the second descriptor is the store's
+    lock, held alone even if the client is killed.
+    """
+    staging = Staging(task.paths.staging, remove_tree=tree.remove_tree)
+    with staging.directory() as place:
+        for path in task.trees:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, os.path.join(place, os.path.basename(path)))
+        os.close(descriptors[1])
+    staging.clear()
 
 
 @job(Trees)

@@ -14,7 +14,7 @@ import msgspec
 from kernel_sandbox.engine import measuring
 from kernel_sandbox.engine.selection import selector
 from kernel_sandbox.errors import NotFound, SandboxError, UsageError
-from kernel_sandbox.spec import bundle
+from kernel_sandbox.spec.command_line import command_line
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.storage.images import Image
@@ -58,7 +58,7 @@ def listed(
         Listed(
             container,
             known.name(container),
-            bundle.command(container.options, known.config(container)),
+            command_line(container.options, known.config(container)),
             known.labels(container),
             bytes_,
             bytes_ + known.images[container.image].size if sizes else 0,
@@ -76,7 +76,7 @@ class KnownImages:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.images: Mapping[str, Image] = {image.id: image for image in engine.images.list()}
+        self.images: Mapping[str, Image] = {image.id: image for image in engine.images.list(hidden=True)}
         self._ids_by_name: dict[str, str] = {tag: image.id for image in self.images.values() for tag in image.tags}
 
     def config(self, container: Container) -> ContainerConfig:

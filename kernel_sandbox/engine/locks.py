@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from kernel_sandbox.storage.staging import store_errors
+from kernel_sandbox.storage.staging import store_errors, try_lock
 
 _ATTEMPTS = 100
 _PAUSE = 0.005
@@ -29,24 +29,26 @@ def exclusive(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_at_once(path: str) -> Iterator[bool]:
-    """Hold the lock file *path* alone if nobody else holds it now; whether it is held."""
+def exclusive_at_once(path: str) -> Iterator[int | None]:
+    """Hold the lock file *path* alone if nobody else holds it now: a descriptor that does, or None.
+
+    A process that is given the descriptor holds it, too, should this one be killed.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_held(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            descriptor = stack.enter_context(_held(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
-            yield False
-        else:
-            yield True
+            descriptor = None
+        yield descriptor
 
 
 @contextlib.contextmanager
-def _held(path: str, operation: int) -> Iterator[None]:
+def _held(path: str, operation: int) -> Iterator[int]:
     with store_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, operation)
-        yield
+        yield descriptor
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile may have the descriptor for longer
         os.close(descriptor)
@@ -89,19 +91,11 @@ def take(path: str) -> int | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
-        if _is_locked(descriptor) and _is_still_there(descriptor, path):
+        if try_lock(descriptor, fcntl.LOCK_EX) and _is_still_there(descriptor, path):
             return descriptor
         os.close(descriptor)
         time.sleep(_PAUSE)
     return None
-
-
-def _is_locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_still_there(descriptor: int, path: str) -> bool:
@@ -118,9 +112,6 @@ def is_held(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False

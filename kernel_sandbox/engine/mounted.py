@@ -1,6 +1,6 @@
 """What a container mounts of the host's disk: its own directories, its files below /etc, its volumes.
 
-The same for a start (``supervisor``) and for a look at its files (``copy_jobs``).
+The same for a start (``preparation``) and for a look at its files (``copy_jobs``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENVIRONMENT = ("resolv.conf", "hostname", "hosts")
 def make_directories(files: ContainerPaths, options: ContainerOptions) -> None:
     """Made at the first start; overlayfs wants its work directory fresh at each."""
     os.makedirs(files.home, mode=0o700, exist_ok=True)
-    writable.ensure(files, options)
+    writable.ensure(files, options.storage_size)
     os.makedirs(files.upper, exist_ok=True)
     for directory in (files.writable, files.upper):
         os.chmod(directory, 0o755)

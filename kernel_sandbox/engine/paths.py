@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from kernel_sandbox.errors import HostError
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.storage.staging import store_errors
+from kernel_sandbox.storage.staging import Staging, store_errors
 
 _NAME = "kernel-sandbox"
 _RESERVE = 1 << 20
@@ -30,8 +30,8 @@ class Paths(msgspec.Struct, frozen=True):
         chosen = os.path.abspath(home or environment.get("KERNEL_SANDBOX_HOME") or _usual_home(environment))
         if not chosen.isprintable():
             raise HostError(f"KERNEL_SANDBOX_HOME is {chosen!r}: choose a path of printable characters")
-        key = hashlib.sha256(os.fsencode(os.path.realpath(chosen))).hexdigest()[:12]
-        return cls(chosen, os.path.join(_usual_run(environment), key))
+        key = zlib.crc32(os.fsencode(os.path.realpath(chosen)))
+        return cls(chosen, os.path.join(_usual_run(environment), f"{key:08x}"))
 
     @property
     def database(self) -> str:
@@ -89,7 +89,16 @@ class Paths(msgspec.Struct, frozen=True):
             os.makedirs(self.home, mode=0o700, exist_ok=True)
             for name in ("layers", "containers", "cache"):
                 os.makedirs(os.path.join(self.home, name), exist_ok=True)
-            _make_skeleton(self.skeleton)
+
+    def ensure_skeleton(self) -> None:
+        """Make the skeleton, which comes last: where it is, the store is complete. Raises StoreError."""
+        with Staging(self.staging).directory() as half, store_errors(self.skeleton):
+            _fill_skeleton(half)
+            try:
+                os.rename(half, self.skeleton)
+            except OSError:  # another process may have been faster
+                if not os.path.isdir(self.skeleton):
+                    raise
 
     def ensure_reserve(self) -> None:
         """Set the reserve aside where there is room for it."""
@@ -109,6 +118,18 @@ class Paths(msgspec.Struct, frozen=True):
         except FileNotFoundError:
             return False
         return True
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Around the removal of something: where the disk is full, the reserve is given back for that time."""
+        with store_errors(self.home):
+            status = os.statvfs(self.home)
+            is_released = status.f_bavail * status.f_frsize < _RESERVE and self.release_reserve()
+        try:
+            yield
+        finally:
+            if is_released:
+                self.ensure_reserve()
 
     def ensure_run(self) -> None:
         """Make ``run``, for the caller alone. Raises HostError where it cannot be, or another user holds the place."""
@@ -225,18 +246,10 @@ _MOUNT_POINTS = ("proc", "sys", "dev", "etc")
 _MOUNT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 
 
-def _make_skeleton(path: str) -> None:
-    if os.path.isdir(path):
-        return
-    half = f"{path}.{os.getpid()}"
+def _fill_skeleton(path: str) -> None:
     for name in ("", *_MOUNT_POINTS):
-        os.makedirs(os.path.join(half, name), exist_ok=True)
-        os.chmod(os.path.join(half, name), 0o755)
+        os.makedirs(os.path.join(path, name), exist_ok=True)
+        os.chmod(os.path.join(path, name), 0o755)
     for name in _MOUNT_FILES:
-        with open(os.path.join(half, name), "w"):
-            os.chmod(os.path.join(half, name), 0o644)
-    try:
-        os.rename(half, path)
-    except OSError:
-        if not os.path.isdir(path):
-            raise
+        with open(os.path.join(path, name), "w"):
+            os.chmod(os.path.join(path, name), 0o644)

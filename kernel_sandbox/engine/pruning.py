@@ -70,7 +70,9 @@ def prune_images(engine: Engine, all_: bool, filters: Filters, zone: int) -> Pru
         if is_meant and filters.fits_labels(engine.images.labels(image)):
             changes += _removed(engine, image)
     freed = sum(size for chain_id, size in sizes.items() if f"deleted: {chain_id}" in changes)
-    engine.events.record("image", "prune", "", {"reclaimed": str(freed)})
+    with engine.paths.room():
+        engine.images.collect()  # what killed processes have left, too
+        engine.events.record("image", "prune", "", {"reclaimed": str(freed)})
     return Pruned(tuple(changes), freed)
 
 

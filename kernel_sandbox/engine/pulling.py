@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kernel_sandbox.engine import locks
+from kernel_sandbox.engine.content import Bulk
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.parallel import in_parallel
 from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.errors import CorruptContent, NotFound
 from kernel_sandbox.spec import image as documents
 from kernel_sandbox.spec import platform as platforms
-from kernel_sandbox.spec.digest import Digest, chain_ids
-from kernel_sandbox.spec.image import Descriptor, Manifest, Platform
+from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.spec.image import Descriptor, Layer, Manifest, Platform
 from kernel_sandbox.spec.progress import Progress, Tell
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.images import Image
@@ -34,36 +35,26 @@ if TYPE_CHECKING:
     from kernel_sandbox.registry.repository import Fetched, Repository
 
 _OLD_FORMAT = "application/vnd.docker.distribution.manifest.v1+"
-_FOREIGN = ("foreign", "nondistributable")
+_FOREIGN_TYPES = (
+    *(f"application/vnd.oci.image.layer.nondistributable.v1.tar{kind}" for kind in ("", "+gzip", "+zstd")),
+    *(f"application/vnd.docker.image.rootfs.foreign.diff.tar{kind}" for kind in ("", ".gzip")),
+)
+"""Layers that a registry need not have: who made them offers them at addresses of his own, where nobody is led to."""
 _LAYER_TYPES = (
     documents.OCI_LAYER, documents.OCI_LAYER_GZIP, documents.OCI_LAYER_ZSTD, documents.DOCKER_LAYER,
     documents.DOCKER_LAYER_GZIP, "application/vnd.docker.image.rootfs.diff.tar.zstd",
 )  # fmt: skip
-_SHORT_ID = 12
 _UNPACKED_AT_ONCE = 2
 _DEEPEST = 1  # indexes below an index
+_SYSTEMS = ("linux", "")  # an image that names none is for Docker's own
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """An image that is here, and whether its name meant another one before, or none."""
+    """An image that is here, whether its name meant another one before, or none, and whether an index offered it."""
 
     image: Image
     is_newer: bool
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """A layer to be had: what names its blob, the digest of its archive, and the chain that it ends."""
-
-    blob: Descriptor
-    diff_id: Digest
-    chain_id: Digest
-
-    def told(self, status: str) -> Progress:
-        return Progress(status, self.blob.digest.hex[:_SHORT_ID])
-
-    def moved(self, status: str, current: int) -> Progress:
-        """So many of its bytes are done."""
-        return Progress(status, self.blob.digest.hex[:_SHORT_ID], current, max(1, self.blob.size))
+    is_chosen: bool
 
 
 class Puller:
@@ -107,10 +98,11 @@ class Puller:
             manifest = documents.decode(Manifest, found.content)
             _check(manifest)
             image = self._have(repository, found.content, manifest, (tag,) if tag else (), digest, tell)
+            self._images.write_index()
         for layer in manifest.layers:
             self._state.images.note_source(layer.digest, reference.name)
         tell(Progress(f"Digest: {served.digest}"))
-        return Pulled(image, before is None or before.id != image.id)
+        return Pulled(image, before is None or before.id != image.id, found is not served)
 
     @contextlib.contextmanager
     def _explained(self, reference: Reference) -> Iterator[None]:
@@ -131,20 +123,12 @@ class Puller:
         """The image of a *manifest*, recorded under these names; of what is missing of it, fetched and unpacked."""
         with self._images.adding():
             if known := self._state.images.by_id(manifest.config.digest.hex):
-                self._state.images.add(msgspec.structs.replace(known[0], tags=tags, digests=(digest,)))
-                self._images.write_index()
-                return known[0]
+                return self._images.keep(msgspec.structs.replace(known[0], tags=tags, digests=(digest,)))
             stored = self._layout.put(content)
-            config = self._config(repository, manifest)
-            sizes = self._add_layers(repository, _layers(manifest, config), tell)
-            return self._images.record(stored, tags, (digest,), sizes)
-
-    def _config(self, repository: Repository, manifest: Manifest) -> documents.ImageConfig:
-        if not self._layout.has(manifest.config.digest):
-            self._fetch(repository, manifest.config, lambda current: None)
-        config = documents.decode(documents.ImageConfig, self._layout.read(manifest.config.digest))
-        documents.check_layers(manifest, config)
-        return config
+            self._add_config(repository, manifest.config)
+            image, layers = self._images.described(stored, tags, (digest,))
+            _check_system(self._images.config(image))
+            return self._images.record(image, layers, self._add_layers(repository, layers, tell))
 
     def _resolved(self, repository: Repository, served: Fetched, depth: int = 0) -> Fetched:
         """The image's manifest, chosen from what was served where that is an index."""
@@ -163,14 +147,22 @@ class Puller:
             raise _missized(entry, len(chosen.content))
         return self._resolved(repository, chosen, depth + 1)
 
+    def _add_config(self, repository: Repository, config: Descriptor) -> None:
+        """Have the configuration in the layout, of which nothing is told."""
+        with self._turn(config, lambda: None):
+            if not self._layout.has(config.digest):
+                self._fetch(repository, config, lambda current: None)
+
     def _add_layers(self, repository: Repository, layers: tuple[Layer, ...], tell: Tell) -> dict[Digest, int]:
-        """Have every layer unpacked; returns the sizes, by diff id, of those that were not."""
+        """Have every layer unpacked; returns the sizes, by chain id, of those that were not."""
+        tell = _once(tell)
         missing = [layer for layer in layers if not self._is_here(layer)]
         for layer in layers:
-            tell(layer.told("Pulling fs layer" if layer in missing else "Already exists"))
-        works = [partial(self._add, repository, layer) for layer in missing]
+            tell(_told(layer, "Pulling fs layer" if layer in missing else "Already exists"))
+        bulk = Bulk()
+        works = [partial(self._add, repository, layer, bulk) for layer in missing]
         added = in_parallel(works, self._at_once, tell, self._give_up)
-        return {diff_id: size for each in added for diff_id, size in each.items()}
+        return {chain_id: size for each in added for chain_id, size in each.items()}
 
     def _is_here(self, layer: Layer) -> bool:
         return self._images.has_layer(layer.chain_id) and self._has_blob(layer)
@@ -185,39 +177,45 @@ class Puller:
             raise _missized(layer.blob, size)
         return True
 
-    def _add(self, repository: Repository, layer: Layer, tell: Tell) -> dict[Digest, int]:
-        """Fetch and unpack a layer; returns its size, unless somebody else has done it at the same time."""
-        with self._turn(layer, tell):
+    def _add(self, repository: Repository, layer: Layer, bulk: Bulk, tell: Tell) -> dict[Digest, int]:
+        """Fetch and unpack a layer; returns its size, unless somebody else has done it at the same time.
+
+        The thread that does it is ``adding`` by itself: when all is given up, nobody waits for it long.
+        """
+        with self._images.adding(), self._turn(layer.blob, lambda: tell(_moved(layer, "Waiting", 0))):
             if self._is_here(layer):
-                tell(layer.told("Already exists"))
+                tell(_told(layer, "Already exists"))
                 return {}
             if not self._has_blob(layer):
                 self._download(repository, layer, tell)
             with self._unpackings:
-                size = self._unpack(layer, tell)
-            tell(layer.told("Pull complete"))
-            return {layer.diff_id: size}
+                size = self._unpack(layer, bulk, tell)
+            tell(_told(layer, "Pull complete"))
+            return {layer.chain_id: size}
 
-    def _unpack(self, layer: Layer, tell: Tell) -> int:
+    def _unpack(self, layer: Layer, bulk: Bulk, tell: Tell) -> int:
         def go_on() -> None:
-            tell(layer.moved("Extracting", layer.blob.size))
+            tell(_moved(layer, "Extracting", layer.blob.size))
 
         go_on()
-        return self._images.unpack_layer(layer.blob.digest, layer.diff_id, layer.chain_id, go_on)
+        return self._images.unpack_layer(layer, bulk, go_on)
 
     def _download(self, repository: Repository, layer: Layer, tell: Tell) -> None:
-        with _held(self._downloads, lambda: tell(layer.told("Waiting"))):
-            self._fetch(repository, layer.blob, lambda current: tell(layer.moved("Downloading", current)))
-        tell(layer.told("Verifying Checksum"))
-        tell(layer.told("Download complete"))
+        with _held(self._downloads, lambda: tell(_told(layer, "Waiting"))), _explained_if_foreign(layer):
+            self._fetch(repository, layer.blob, lambda current: tell(_moved(layer, "Downloading", current)))
+        tell(_told(layer, "Verifying Checksum"))
+        tell(_told(layer, "Download complete"))
 
     @contextlib.contextmanager
-    def _turn(self, layer: Layer, tell: Tell) -> Iterator[None]:
-        """One pull of a layer at a time, in all processes. What a killed one leaves is found as abandoned."""
-        path = os.path.join(self._paths.staging, layer.blob.digest.hex)
+    def _turn(self, blob: Descriptor, wait: Callable[[], None]) -> Iterator[None]:
+        """One pull of a blob at a time, in all processes. What a killed one leaves is found as abandoned.
+
+        *wait* is called while it is another's turn, and may end that.
+        """
+        path = os.path.join(self._paths.staging, blob.digest.hex)
         with store_errors(path):
             while (held := locks.take(path)) is None:
-                tell(layer.moved("Waiting", 0))
+                wait()
         try:
             yield
         finally:
@@ -226,7 +224,18 @@ class Puller:
             os.close(held)
 
     def _fetch(self, repository: Repository, blob: Descriptor, moved: Callable[[int], None]) -> None:
-        """Have a blob in the layout, with the size and the digest that its descriptor says."""
+        """Have a blob in the layout, with the size and the digest that its descriptor says.
+
+        Where what came is something else, one of the mirrors may have sent it: the registry itself is asked.
+        """
+        try:
+            self._fetch_from(repository, blob, moved)
+        except CorruptContent:
+            if not repository.has_mirrors:
+                raise
+            self._fetch_from(repository.without_mirrors(), blob, moved)
+
+    def _fetch_from(self, repository: Repository, blob: Descriptor, moved: Callable[[int], None]) -> None:
         with self._layout.writer(blob.digest.algorithm, blob.size) as writer:
             repository.blob(blob.digest, blob.size, writer, moved)
             writer.commit(blob.digest, blob.size)
@@ -236,24 +245,54 @@ def _missized(descriptor: Descriptor, size: int) -> CorruptContent:
     return CorruptContent(f"{descriptor.digest} has {size} bytes, and not {descriptor.size} as its descriptor says")
 
 
-def _layers(manifest: Manifest, config: documents.ImageConfig) -> tuple[Layer, ...]:
-    diff_ids = config.rootfs.diff_ids
-    return tuple(map(Layer, manifest.layers, diff_ids, chain_ids(diff_ids)))
+@contextlib.contextmanager
+def _explained_if_foreign(layer: Layer) -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        if layer.blob.media_type not in _FOREIGN_TYPES:
+            raise
+        raise CorruptContent(f"its layer {layer.blob.digest.short} is kept outside of the registry") from None
+
+
+def _once(tell: Tell) -> Tell:
+    """Tells no line twice: of a blob that is several layers Docker tells as of one."""
+    told: set[str] = set()
+
+    def relay(progress: Progress) -> None:
+        if progress.total or str(progress) not in told:
+            told.add(str(progress))
+            tell(progress)
+
+    return relay
+
+
+def _told(layer: Layer, status: str) -> Progress:
+    return Progress(status, layer.blob.digest.short)
+
+
+def _moved(layer: Layer, status: str, current: int) -> Progress:
+    """So many of the layer's bytes are done."""
+    return Progress(status, layer.blob.digest.short, current, max(1, layer.blob.size))
 
 
 def _check(manifest: Manifest) -> None:
-    """Raises CorruptContent for what is no container image, or has parts that are elsewhere."""
+    """Raises CorruptContent for what is no container image, or too large for one."""
     if manifest.config.media_type not in documents.CONFIG_TYPES:
         raise CorruptContent(f"unsupported media type {manifest.config.media_type[:100]}: it is no container image")
     if manifest.config.size > documents.MAX_DOCUMENT:
         raise CorruptContent(f"its configuration has {manifest.config.size} bytes")
     for layer in manifest.layers:
-        if any(word in layer.media_type for word in _FOREIGN):
-            raise CorruptContent(f"its layer {layer.digest.hex[:_SHORT_ID]} is kept outside of the registry")
-        if layer.media_type not in _LAYER_TYPES:
+        if layer.media_type not in (*_LAYER_TYPES, *_FOREIGN_TYPES):
             raise CorruptContent(f"unsupported media type {layer.media_type[:100]} of a layer")
         if layer.size > documents.MAX_BLOB:
-            raise CorruptContent(f"its layer {layer.digest.hex[:_SHORT_ID]} has {layer.size} bytes: too many")
+            raise CorruptContent(f"its layer {layer.digest.short} has {layer.size} bytes: too many")
+
+
+def _check_system(config: documents.ImageConfig) -> None:
+    """Raises CorruptContent for an image that runs on no Linux, in Docker's words."""
+    if config.os.lower() not in _SYSTEMS:
+        raise CorruptContent(f'image operating system "{config.os[:100]}" cannot be used on this platform')
 
 
 class AnyManifest(documents.Document, frozen=True, kw_only=True, rename="camel"):

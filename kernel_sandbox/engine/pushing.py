@@ -10,13 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-import msgspec
-
 from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.parallel import in_parallel
 from kernel_sandbox.errors import RegistryError
+from kernel_sandbox.spec import image as documents
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.spec.image import Descriptor
+from kernel_sandbox.spec.image import Descriptor, Layer
 from kernel_sandbox.spec.progress import Progress, Tell
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.images import Image
@@ -26,23 +25,7 @@ from kernel_sandbox.storage.state import State
 if TYPE_CHECKING:
     from kernel_sandbox.registry.repository import Repository
 
-_SHORT_ID = 12
 _SOURCES_TRIED = 3
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """A layer to be sent: its blob, the digest of its archive, and the repositories beside that may have it."""
-
-    blob: Descriptor
-    diff_id: Digest
-    sources: tuple[str, ...]
-
-    def told(self, status: str) -> Progress:
-        return Progress(status, self.diff_id.hex[:_SHORT_ID])
-
-    def moved(self, status: str, current: int) -> Progress:
-        """So many of its bytes are done."""
-        return Progress(status, self.diff_id.hex[:_SHORT_ID], current, max(1, self.blob.size))
 
 
 class Pusher:
@@ -62,39 +45,35 @@ class Pusher:
         """
         content = self._layout.read(image.manifest)
         manifest = self._images.manifest(image)
-        layers = self._layers(image, manifest.layers, reference)
+        layers = documents.layers(manifest, self._images.config(image))[::-1]  # Docker's order
+        repository.reach()
         for layer in layers:
-            tell(layer.told("Preparing"))
-        in_parallel([partial(self._send, repository, layer) for layer in layers], self._at_once, tell, self._give_up)
+            tell(_told(layer, "Preparing"))
+        blobs = {layer.blob.digest: layer for layer in layers}.values()  # one may be several layers
+        works = [partial(self._send, repository, layer, self._sources(layer.blob.digest, reference)) for layer in blobs]
+        in_parallel(works, self._at_once, tell, self._give_up)
         if not repository.has_blob(manifest.config.digest):
             self._upload(repository, manifest.config, lambda current: None)
         digest = repository.put_manifest(str(reference.tag), content, image.media_type)
         self._note(image, manifest.layers, reference, digest)
         return f"{reference.tag}: digest: {digest} size: {len(content)}"
 
-    def _layers(self, image: Image, blobs: tuple[Descriptor, ...], reference: Reference) -> tuple[Layer, ...]:
-        """The layers in Docker's order, topmost first."""
-        diff_ids = self._images.config(image).rootfs.diff_ids
-        return tuple(
-            Layer(blob, diff_id, self._sources(blob.digest, reference))
-            for blob, diff_id in reversed(tuple(zip(blobs, diff_ids, strict=True)))
-        )
-
     def _sources(self, blob: Digest, reference: Reference) -> tuple[str, ...]:
         """The paths of other repositories of the same registry that were seen to have a blob."""
         known = (source.partition("/") for source in self._state.images.sources(blob))
         return tuple(path for domain, _, path in known if domain == reference.domain and path != reference.path)
 
-    def _send(self, repository: Repository, layer: Layer, tell: Tell) -> None:
+    def _send(self, repository: Repository, layer: Layer, sources: tuple[str, ...], tell: Tell) -> None:
+        """Have the layer's blob in the repository, from one of the *sources* beside it if possible."""
         if repository.has_blob(layer.blob.digest):
-            tell(layer.told("Layer already exists"))
+            tell(_told(layer, "Layer already exists"))
             return
-        for source in layer.sources[:_SOURCES_TRIED]:
+        for source in sources[:_SOURCES_TRIED]:
             if _is_mounted(repository, layer, source):
-                tell(layer.told(f"Mounted from {source}"))
+                tell(_told(layer, f"Mounted from {source}"))
                 return
-        self._upload(repository, layer.blob, lambda current: tell(layer.moved("Pushing", current)))
-        tell(layer.told("Pushed"))
+        self._upload(repository, layer.blob, lambda current: tell(_moved(layer, "Pushing", current)))
+        tell(_told(layer, "Pushed"))
 
     def _upload(self, repository: Repository, blob: Descriptor, moved: Callable[[int], None]) -> None:
         path = self._layout.blob_path(blob.digest)
@@ -112,6 +91,15 @@ class Pusher:
         self._state.images.add_digest(image.id, f"{reference.name}@{digest}")
         for layer in layers:
             self._state.images.note_source(layer.digest, reference.name)
+
+
+def _told(layer: Layer, status: str) -> Progress:
+    return Progress(status, layer.diff_id.short)
+
+
+def _moved(layer: Layer, status: str, current: int) -> Progress:
+    """So many of the bytes of its blob are done."""
+    return Progress(status, layer.diff_id.short, current, max(1, layer.blob.size))
 
 
 def _is_mounted(repository: Repository, layer: Layer, source: str) -> bool:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from kernel_sandbox.engine import locks, tasks, writable
-from kernel_sandbox.engine.images import Images
-from kernel_sandbox.engine.names import random_name, volume_name
-from kernel_sandbox.engine.paths import Paths
-from kernel_sandbox.errors import Conflict, NotFound, UsageError
+from kernel_sandbox.engine import locks, tasks
+from kernel_sandbox.errors import NotFound, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
-from kernel_sandbox.spec import bundle, checks, health, options, sharing
-from kernel_sandbox.spec import changes as instructions
-from kernel_sandbox.spec import platform as platforms
-from kernel_sandbox.spec.image import ContainerConfig, Empty, platform_of_machine
-from kernel_sandbox.spec.options import ContainerOptions, Limits
-from kernel_sandbox.spec.volumes import Donor, parse_volumes_from, resolved
-from kernel_sandbox.storage.images import Image
-from kernel_sandbox.storage.staging import store_errors
-from kernel_sandbox.storage.state import Container, State
+from kernel_sandbox.spec.command_line import command_line
 
-_NAME_ATTEMPTS = 20
-_SECONDS_TO_DIE = 30.0
+if TYPE_CHECKING:
+    from kernel_sandbox.engine.images import Images
+    from kernel_sandbox.engine.paths import Paths
+    from kernel_sandbox.spec.image import ContainerConfig
+    from kernel_sandbox.spec.options import ContainerOptions
+    from kernel_sandbox.storage.state import Container, State
 
 
 class ContainerRecords:
@@ -38,63 +30,9 @@ class ContainerRecords:
 
     def create(self, wanted: ContainerOptions) -> Container:
         """Record a container that can be started. Raises NotFound, Conflict, UsageError."""
-        _check(wanted)
-        writable.check(wanted)
-        image = self.image_to_run(wanted)
-        self._images.unpack(image)
-        config = self._images.config(image).config
-        bundle.command(wanted, config)
-        complete = self._with_sharing(self._with_volumes(wanted, config))
-        id_ = os.urandom(32).hex()
-        container = (
-            self._state.add_container(id_, wanted.name, image.id, time.time_ns(), complete)
-            if wanted.name
-            else self._create_with_random_name(id_, image, complete)
-        )
-        with store_errors(self._paths.home):
-            for volume in complete.volumes:
-                self._paths.volume(volume.name).ensure()
-        return container
+        from kernel_sandbox.engine.creation import Creation
 
-    def image_to_run(self, wanted: ContainerOptions) -> Image:
-        """The image that a container is to be made from. Raises NotFound: it is missing, or for another platform."""
-        image = self._images.find(wanted.image)
-        actual = self._images.config(image).platform
-        machine = platform_of_machine(os.uname().machine)
-        if wanted.platform and not platforms.matches(platforms.parse(wanted.platform, machine), actual):
-            raise NotFound(
-                f"image with reference {wanted.image} was found but does not match the specified platform: "
-                f"wanted {wanted.platform}, actual: {actual}"
-            )
-        return image
-
-    def _with_volumes(self, wanted: ContainerOptions, config: ContainerConfig) -> ContainerOptions:
-        """The options with other containers' volumes, the image's own, and a name for each."""
-        sources = map(parse_volumes_from, wanted.volumes_from)
-        donors = [Donor(self.find(key).options, readonly) for key, readonly in sources]
-        return resolved(wanted, config.volumes, donors, volume_name)
-
-    def _with_sharing(self, wanted: ContainerOptions) -> ContainerOptions:
-        """The options with the ids of the containers whose namespaces are shared. Raises NotFound, UsageError."""
-        donors = {type_: self.find(key) for type_, key in wanted.sharing.of_containers().items()}
-        if len({donor.id for donor in donors.values()}) > 1:
-            raise UsageError("cannot share the namespaces of two containers, each of which has users of its own")
-        if "ipc" in donors and not sharing.is_shareable(donors["ipc"].options.sharing.ipc):
-            raise UsageError(
-                f"can't join IPC of container {donors['ipc'].id}: non-shareable IPC "
-                "(hint: use IpcMode:shareable for the donor container)"
-            )
-        ids = {type_: f"{options.CONTAINER}{donor.id}" for type_, donor in donors.items()}
-        return msgspec.structs.replace(wanted, sharing=msgspec.structs.replace(wanted.sharing, **ids))
-
-    def _create_with_random_name(self, id_: str, image: Image, wanted: ContainerOptions) -> Container:
-        for attempt in range(_NAME_ATTEMPTS):
-            name = random_name() + (str(attempt) if attempt > 2 else "")
-            try:
-                return self._state.add_container(id_, name, image.id, time.time_ns(), wanted)
-            except Conflict:
-                continue
-        raise Conflict("cannot find a free name: give one with --name")
+        return Creation(self._paths, self._state, self._images, self.find).create(wanted)
 
     def find(self, key: str) -> Container:
         """The container that *key* means, its state as it is now. Raises NotFound."""
@@ -128,45 +66,47 @@ class ContainerRecords:
         return call(self._launcher, job, tasks.encode(task))
 
     def config(self, container: Container) -> ContainerConfig:
-        """The image configuration that the container runs with: the image's own under the container's options."""
-        base = self._images.config(self._images.find(container.image)).config
+        """The image configuration that the container runs with: the image's own under the container's options.
+
+        Without what only a build looks at.
+        """
+        from kernel_sandbox.spec import health
+        from kernel_sandbox.spec.environment import merged_env
+        from kernel_sandbox.spec.image import Empty
+        from kernel_sandbox.spec.mount_flags import cleaned
+
+        base = self._images.config(self._images.of_container(container)).config
         wanted = container.options
         kept = wanted.entrypoint is None
+        own_volumes = (each.target for each in wanted.volumes if each.anonymous and not each.as_mount)
         return msgspec.structs.replace(
             base,
             user=wanted.user or base.user,
-            env=instructions.merged_env(base.env, wanted.env),
+            env=merged_env(base.env, wanted.env),
             entrypoint=base.entrypoint if wanted.entrypoint is None else wanted.entrypoint,
             cmd=wanted.command or (base.cmd if kept else ()),
             working_dir=wanted.workdir or base.working_dir,
             exposed_ports={**base.exposed_ports, **dict.fromkeys(wanted.exposed, Empty())},
             labels={**base.labels, **wanted.labels},
             stop_signal=wanted.stop_signal or base.stop_signal,
-            stop_timeout=base.stop_timeout if wanted.stop_timeout is None else wanted.stop_timeout,
+            stop_timeout=wanted.stop_timeout,
             healthcheck=health.merged(wanted.health, base.healthcheck),
+            volumes=dict.fromkeys((*map(cleaned, base.volumes), *own_volumes), Empty()),
+            on_build=(),
+            shell=(),
         )
 
     def command(self, container: Container) -> tuple[str, ...]:
         """The container's full command line."""
-        return bundle.command(container.options, self._images.config(self._images.find(container.image)).config)
+        return command_line(container.options, self._images.config(self._images.of_container(container)).config)
 
     def rename(self, key: str, name: str) -> None:
         """Give a container another name. Raises Conflict for one in use, UsageError."""
+        from kernel_sandbox.spec.options import checked_name
+
         if not name:
             raise UsageError("Neither old nor new names may be empty")
         container = self.find(key)
         if container.name == name.removeprefix("/"):
             raise UsageError("Renaming a container with the same name as its current name")
-        self._state.rename(container, options.checked_name(name.removeprefix("/")))
-
-
-def _check(wanted: ContainerOptions) -> None:
-    """What can be refused before anything is made. A missing source of ``-v`` is made when the container starts."""
-    checks.check(wanted)
-    if wanted.limits != Limits():
-        from kernel_sandbox.engine import limits
-
-        limits.check(wanted.limits)
-    for bind in wanted.binds:
-        if bind.as_mount and not os.path.exists(bind.source):
-            raise UsageError(f'invalid mount config for type "bind": bind source path does not exist: {bind.source}')
+        self._state.rename(container, checked_name(name.removeprefix("/")))

@@ -10,13 +10,17 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kernel_sandbox.errors import Unauthorized
+import msgspec
+
+from kernel_sandbox.errors import RegistryError, Unauthorized
 from kernel_sandbox.spec.reference import DEFAULT_DOMAIN
 
 if TYPE_CHECKING:
     from kernel_sandbox.registry.client import Registries
     from kernel_sandbox.spec.distribution import SearchResult
     from kernel_sandbox.spec.docker_config import Login
+
+_NO_CATALOG = (401, 403, 404, 405)
 
 
 def open_registries(environment: Mapping[str, str] = os.environ, insecure: str = "") -> Registries:
@@ -61,12 +65,29 @@ def log_out(environment: Mapping[str, str], domain: str) -> None:
 def search(environment: Mapping[str, str], domain: str, term: str, limit: int) -> tuple[SearchResult, ...]:
     """Repositories that Docker Hub's index finds, or that another registry lists with *term* in their names.
 
-    Those of another registry come with its name, as they are pulled. Raises RegistryError.
+    One that lists none may have an index as Docker Hub's. What another registry has comes with its name, as it is
+    pulled. Raises RegistryError.
     """
     from kernel_sandbox.spec.distribution import SearchResult
 
     with open_registries(environment) as registries:
         if domain == DEFAULT_DOMAIN:
             return registries.search(domain, term, limit)
-        found = [name for name in registries.catalog(domain) if term.lower() in name.lower()]
-        return tuple(SearchResult(f"{domain}/{name}") for name in found[:limit])
+        try:
+            names = [name for name in registries.catalog(domain) if term.lower() in name.lower()]
+            found = tuple(map(SearchResult, names[:limit]))
+        except RegistryError as error:
+            found = _indexed(registries, domain, term, limit, error)
+        return tuple(msgspec.structs.replace(each, name=f"{domain}/{each.name}") for each in found)
+
+
+def _indexed(
+    registries: Registries, domain: str, term: str, limit: int, error: RegistryError
+) -> tuple[SearchResult, ...]:
+    """What the index of a registry finds that does not list what it has; raises that *error* where it has none."""
+    if error.status not in _NO_CATALOG:
+        raise error
+    try:
+        return registries.search(domain, term, limit)
+    except RegistryError:
+        raise error from None

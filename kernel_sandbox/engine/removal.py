@@ -60,7 +60,10 @@ def remove_container(paths: Paths, database: state.State, container: state.Conta
     with contextlib.suppress(FileNotFoundError), locks.exclusive_directory(files.home):
         writable.release(files, container.options)
         remove_tree(files.home)
-    database.remove_container(container)
+    if database.remove_container(container):
+        from kernel_sandbox.engine.collection import suspect
+
+        suspect(paths)
     if volumes or container.options.remove:
         _remove_anonymous_volumes(paths, database, container)
 

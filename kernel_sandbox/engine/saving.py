@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 
 from kernel_sandbox.engine import image_names
@@ -61,6 +59,9 @@ def save(images: Images, chosen: Sequence[Chosen], form: Form, target: int) -> N
 
 def save_directory(images: Images, chosen: Sequence[Chosen], path: str) -> None:
     """Make the directory *path*, an OCI image layout; it appears whole or not at all. Raises SandboxError."""
+    import shutil
+    import tempfile
+
     with _kept(images, chosen), _explained(path):
         half = tempfile.mkdtemp(prefix=".", dir=os.path.dirname(os.path.abspath(path)))
         try:
@@ -77,10 +78,9 @@ def _kept(images: Images, chosen: Sequence[Chosen]) -> Iterator[None]:
     """Nothing is collected meanwhile, whoever removes an image; at the end what was saved is told."""
     with images.adding():
         yield
-    for each in chosen:
-        image = next((image for image in images.list() if image.manifest == each.manifest.digest), None)
-        if image:
-            images.tell(image, "save", images.labels(image))
+    here = {image.manifest: image for image in images.list()}
+    for image in (here[each.manifest.digest] for each in chosen if each.manifest.digest in here):
+        images.tell(image, "save", images.labels(image))
 
 
 @contextlib.contextmanager

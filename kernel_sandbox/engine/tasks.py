@@ -48,13 +48,13 @@ class InStore(msgspec.Struct, frozen=True):
 class Unpack(InStore, frozen=True):
     """Unpack the layer in *blob*, whose archive must have this *diff_id*, as *chain_id*.
 
-    The layer of an image that *is_recorded* was made here, or has been unpacked before.
+    One that *is_trusted* was compressed here, or has been unpacked before: it may become as large as it likes.
     """
 
     blob: str
     diff_id: str
     chain_id: str
-    is_recorded: bool = False
+    is_trusted: bool = False
 
 
 class Load(InStore, frozen=True):
@@ -63,23 +63,33 @@ class Load(InStore, frozen=True):
     platform: str
 
 
+class Unpacked(msgspec.Struct, frozen=True):
+    """A layer that is unpacked: the bytes of its files, and of its archive."""
+
+    size: int
+    length: int
+
+
 class FoundImage(msgspec.Struct, frozen=True):
-    """An image that has been stored, by its manifest, and what it is called where it was found."""
+    """An image that has been stored, by its manifest, what it is called where it was found, and its layers that came
+    uncompressed."""
 
     manifest: str
     names: tuple[str, ...]
+    compressed: tuple[str, ...] = ()
 
 
 class PackDiff(InStore, frozen=True):
-    """Store what the container has changed as a layer."""
+    """Store what the container has changed as a layer; whether it was ever started, and its quota in bytes."""
 
     container: str
+    was_started: bool
+    storage_size: int | None
 
 
-class PackRootfs(InStore, frozen=True):
+class PackRootfs(PackDiff, frozen=True):
     """Write what the container has changed over the merged *layers*, topmost first, to the second descriptor."""
 
-    container: str
     layers: tuple[str, ...]
 
 
@@ -132,7 +142,7 @@ class CopyIn(PartOfContainer, frozen=True):
     is_stream: bool
 
 
-class Diff(OneContainer, frozen=True):
+class Diff(PackDiff, frozen=True):
     """Compare what the container has written with its image's *layers*, topmost first."""
 
     layers: tuple[str, ...]

@@ -12,10 +12,10 @@ from kernel_sandbox.engine.images import Images
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.engine.pulling import Puller
 from kernel_sandbox.engine.pushing import Pusher
-from kernel_sandbox.errors import NotFound
+from kernel_sandbox.errors import NotFound, UsageError
 from kernel_sandbox.spec import platform as platforms
 from kernel_sandbox.spec import reference as references
-from kernel_sandbox.spec.image import platform_of_machine
+from kernel_sandbox.spec.image import Platform, platform_of_machine
 from kernel_sandbox.spec.progress import Progress, Tell
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.images import Image
@@ -23,6 +23,8 @@ from kernel_sandbox.storage.state import State
 
 if TYPE_CHECKING:
     from kernel_sandbox.registry.client import Registries
+
+_RESERVED = "scratch"
 
 
 class Transfers:
@@ -39,12 +41,15 @@ class Transfers:
 
         *platform* is a specifier, empty for this machine's. Raises NotFound, RegistryError, CorruptContent.
         """
+        if wanted.familiar_name == _RESERVED:
+            raise UsageError(f"'{_RESERVED}' is a reserved name")
         machine = platform_of_machine(os.uname().machine)
+        suited = platforms.parse(platform, machine) if platform else machine
         puller = Puller(
             self._paths,
             self._state,
             self._images,
-            platforms.parse(platform, machine) if platform else machine,
+            suited,
             self._registries.settings.downloads,
             self._registries.close,
         )
@@ -57,6 +62,19 @@ class Transfers:
         known_as = (wanted.by_digest(wanted.digest) if wanted.digest else wanted).familiar()
         outcome = "Downloaded newer image" if any(each.is_newer for each in pulled) else "Image is up to date"
         tell(Progress(f"Status: {outcome} for {known_as}"))
+        if platform and is_single and not pulled[0].is_chosen:
+            self._warn(wanted, suited, self._images.config(pulled[0].image).platform, tell)
+
+    @staticmethod
+    def _warn(wanted: Reference, suited: Platform, actual: Platform, tell: Tell) -> None:
+        """An image that no index offered is here whatever it is for."""
+        if not platforms.matches(suited, actual):
+            tell(
+                Progress(
+                    f"WARNING: image with reference {wanted.familiar_name} was found but does not match the specified "
+                    f"platform: wanted {suited}, actual: {actual}"
+                )
+            )
 
     def push(self, wanted: Reference, tell: Tell) -> str:
         """Give the registry the image that has this name, or every image of the repository where it names no tag.
@@ -66,12 +84,13 @@ class Transfers:
         tell(Progress(f"The push refers to repository [{wanted.name}]"))
         repository = self._registries.repository(wanted.domain, wanted.path)
         pusher = Pusher(self._state, self._images, self._registries.settings.uploads, self._registries.close)
-        *first, last = self._named(wanted).items()
-        for name, image in first:
-            tell(Progress(pusher.push(repository, image, name, tell)))
-            self._record("push", name, self._images.labels(image))
-        line = pusher.push(repository, last[1], last[0], tell)
-        self._record("push", last[0], self._images.labels(last[1]))
+        with self._images.adding():  # nothing is collected meanwhile, whoever removes an image
+            *first, last = self._named(wanted).items()
+            for name, image in first:
+                tell(Progress(pusher.push(repository, image, name, tell)))
+                self._record("push", name, self._images.labels(image))
+            line = pusher.push(repository, last[1], last[0], tell)
+            self._record("push", last[0], self._images.labels(last[1]))
         return line
 
     def _named(self, wanted: Reference) -> dict[Reference, Image]:

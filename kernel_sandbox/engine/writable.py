@@ -24,14 +24,14 @@ def check(wanted: ContainerOptions) -> None:
     quota.check(wanted.storage_size)
 
 
-def ensure(files: ContainerPaths, options: ContainerOptions) -> None:
+def ensure(files: ContainerPaths, size: int | None) -> None:
     """Have what the container has written in its place, after a reboot too; whoever reads or adds to it calls this.
 
-    Raises HostError, OSError.
+    *size* is the quota in bytes, None for none. Raises HostError, OSError.
     """
-    if options.storage_size is not None and ids.is_privileged():
+    if size is not None and ids.is_privileged():
         os.makedirs(files.home, mode=0o700, exist_ok=True)
-        quota.ensure(files.writable, files.image, options.storage_size)
+        quota.ensure(files.writable, files.image, size)
 
 
 def release(files: ContainerPaths, options: ContainerOptions) -> None:

@@ -13,7 +13,7 @@ import base64
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 import httpx
@@ -123,7 +123,7 @@ class Authenticator:
             self._check_private(realm, base)
         request = (self._posted if login.identity_token else self._got)(realm, service, wanted, login)
         started = time.monotonic()
-        with self._transport.answer(request) as response:
+        with self._transport.answer(replace(request, registry=netloc(base))) as response:
             content = self._transport.read(response, distribution.MAX_ANSWER)
         if response.status_code != 200:
             raise service_refusal(netloc(realm), response.status_code, content)

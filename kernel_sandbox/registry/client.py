@@ -62,10 +62,6 @@ class Registries:
         mirrors = tuple(self._endpoint(url, netloc(httpx.URL(url))) for url in self.settings.mirrors(domain))
         return Repository(Reference(domain, path), self._registry(domain), mirrors)
 
-    def ping(self, domain: str) -> None:
-        """Returns if the registry lets this user in; raises RegistryError."""
-        _ping(self._registry(domain))
-
     def login(self, domain: str, login: Login) -> Login:
         """Proves *login* to the registry and returns what to keep of it: an identity token, where it gives one.
 

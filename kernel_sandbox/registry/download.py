@@ -21,6 +21,7 @@ from kernel_sandbox.registry.transport import netloc
 from kernel_sandbox.spec.digest import Digest
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:([0-9]{1,18})|\*)")
+_NO_SUCH_RANGE = 416
 _PROGRESS = 1 << 20
 """Bytes that make a broken connection the first one again."""
 
@@ -41,9 +42,11 @@ class Download:
         self._gauge = Gauge(size, tell)
         self._done = 0
         self._is_answered = False
+        self._has_ranges = True
 
     def fetch(self, endpoint: Endpoint, path: str, scopes: Scopes) -> None:
         """Fetches all that is missing yet; raises RegistryError, after which another server may go on."""
+        self._has_ranges = True
         retries = endpoint.transport.patience.retrying()
         marked = self._done
         while True:
@@ -61,15 +64,23 @@ class Download:
 
     def _fetch_rest(self, endpoint: Endpoint, path: str, scopes: Scopes) -> None:
         self._is_answered = False
-        headers = {"Range": f"bytes={self._done}-"} if self._done else {}
-        with endpoint.ask("GET", path, expected=(200, 206), scopes=scopes, headers=headers) as response:
+        headers = {"Range": f"bytes={self._done}-"} if self._done and self._has_ranges else {}
+        expected = (200, 206, _NO_SUCH_RANGE) if headers else (200, 206)
+        with endpoint.ask("GET", path, expected=expected, scopes=scopes, headers=headers) as response:
             self._is_answered = True
-            skip = self._done - self._start(response)
-            for chunk in endpoint.transport.chunks(response):
-                skip -= len(chunk)
-                if skip < 0:
-                    self._take(response, chunk[skip:] if -skip < len(chunk) else chunk)
-                    skip = 0
+            if response.status_code != _NO_SUCH_RANGE:
+                self._receive(endpoint, response)
+                return
+        self._has_ranges = False
+        self._fetch_rest(endpoint, path, scopes)
+
+    def _receive(self, endpoint: Endpoint, response: httpx.Response) -> None:
+        skip = self._done - self._start(response)
+        for chunk in endpoint.transport.chunks(response):
+            skip -= len(chunk)
+            if skip < 0:
+                self._take(response, chunk[skip:] if -skip < len(chunk) else chunk)
+                skip = 0
         if self._done < self._size:
             raise Unreachable(
                 netloc(response.url), f"{self._done} bytes came of the {self._size} of {self._digest}", True

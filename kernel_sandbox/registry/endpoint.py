@@ -65,7 +65,7 @@ class Endpoint:
             url = self.url(target) if isinstance(target, str) else target
             own = same_origin(url, self._base())
             proof = self._authenticator.header(self._base(), scopes) if own else ""
-            request = Request(method, url, headers, body, proof, repeatable=repeatable)
+            request = Request(method, url, headers, body, proof, repeatable=repeatable, registry=self.host)
             with self._answered(request, scopes, own) as response:
                 if response.status_code not in expected:
                     content = self.transport.read(response, distribution.MAX_ANSWER)
@@ -112,7 +112,8 @@ class Endpoint:
     def _first_that_answers(self) -> httpx.URL:
         for base in self._bases:
             try:
-                with self.transport.answer(Request("GET", httpx.URL(f"{base}/v2/"), repeatable=False)):
+                request = Request("GET", httpx.URL(f"{base}/v2/"), repeatable=False, registry=self.host)
+                with self.transport.answer(request):
                     return base
             except Unreachable as error:
                 if not error.connecting or base is self._bases[-1]:

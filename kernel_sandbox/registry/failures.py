@@ -62,6 +62,9 @@ def _reason(error: Exception, host: str, known: bool) -> tuple[str, bool]:
         return f"its certificate is not trusted ({cause.verify_message}): {place}", False
     if isinstance(cause, ssl.SSLError):
         reason = (cause.reason or str(cause)).lower().replace("_", " ")
+        if "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
+            place = f"put one that it knows into certs.d/{host}, as client.cert with client.key"
+            return f"it wants another client certificate ({reason}): {place}", False
         return f"no TLS ({reason}): to do without, list it in insecure-registries", False
     if isinstance(cause, socket.gaierror):
         return "no such host: check its name, and the network", cause.errno == socket.EAI_AGAIN and known

@@ -62,6 +62,19 @@ class Repository:
         self._pull: Scopes = (f"repository:{name.path}:pull",)
         self._push: Scopes = (f"repository:{name.path}:pull,push",)
 
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether what is fetched may come from elsewhere than the registry."""
+        return bool(self._mirrors)
+
+    def without_mirrors(self) -> Repository:
+        """The same at the registry itself, for who has been given something else by a mirror."""
+        return Repository(self.name, self._registry)
+
+    def reach(self) -> None:
+        """Finds out whether the registry is met with TLS, where that is open; Unreachable where nobody answers."""
+        self._registry.url("/v2/")
+
     def manifest(self, reference: str, accept: tuple[str, ...] = ALL) -> Fetched:
         """The manifest of a tag or a digest, which is verified; raises NotFound, in Docker's words."""
         path = f"/v2/{self.name.path}/manifests/{reference}"
@@ -70,7 +83,10 @@ class Repository:
         def fetch(endpoint: Endpoint) -> Fetched:
             with endpoint.ask("GET", path, scopes=self._pull, headers=headers) as response:
                 content = endpoint.transport.read(response, MAX_DOCUMENT)
-            return _verified(response, content, reference)
+            found = _verified(response, content, reference)
+            if endpoint is not self._registry and found.media_type not in (*ALL, *_SIGNED_TYPES):
+                raise RegistryError(f"{endpoint.host} sends what is no manifest")
+            return found
 
         try:
             return self._fetched(fetch)

@@ -7,7 +7,7 @@ Certificates are found as Docker finds them, in ``certs.d/HOST[:PORT]`` of ``$XD
 ``$XDG_CONFIG_HOME/docker`` and ``/etc/docker``: ``*.crt`` are authorities to trust besides the machine's, ``NAME.cert``
 with ``NAME.key`` say who one is.
 
-What the file may say is ``spec.registry_settings``; proxies are httpx's, from the environment.
+What the file may say is ``spec.registry_settings``; what the environment says of proxies is ``spec.proxies``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import registry_settings
+from kernel_sandbox.spec.proxies import proxy_to
 from kernel_sandbox.spec.registry_settings import RegistrySettings
 
 _NAME = "kernel-sandbox"
@@ -78,6 +79,10 @@ class Settings:
         """The addresses to ask, in this order, before the registry itself, as ``https://host[:port]``."""
         return self._document.mirrors(domain)
 
+    def proxy(self, scheme: str, host: str, port: int) -> str:
+        """The address of the proxy that leads to a server; "" where there is none to be used."""
+        return proxy_to(self._environment, scheme, host, port)
+
     def tls(self, domain: str) -> Certificates:
         """The certificates that lie ready for a registry. Raises SandboxError for one without key, or a key alone."""
         if "/" in domain or domain.startswith("."):
@@ -91,16 +96,18 @@ class Settings:
             clients += _pairs(directory, names)
         return Certificates(tuple(authorities), tuple(clients))
 
-    def ssl_context(self, domain: str) -> ssl.SSLContext:
-        """TLS as this registry is to be met with. Raises SandboxError for a certificate that cannot be used.
+    def ssl_context(self, domain: str, registry: str = "") -> ssl.SSLContext:
+        """TLS as a server is to be met with. Raises SandboxError for a certificate that cannot be used.
 
-        SSL_CERT_FILE and SSL_CERT_DIR take the place of the machine's authorities, as everywhere.
+        The authorities of the *registry* that leads to it are trusted besides its own, as by Docker. SSL_CERT_FILE and
+        SSL_CERT_DIR take the place of the machine's authorities, as everywhere.
         """
         found = self.tls(domain)
-        context = self._unverifying() if self.is_insecure(domain) else self._trusting(found.authorities)
+        others = self.tls(registry).authorities if registry not in ("", domain) else ()
+        context = self._unverifying() if self.is_insecure(domain) else self._trusting((*found.authorities, *others))
         for certificate, key in found.clients:
-            with _usable(certificate):
-                context.load_cert_chain(certificate, key)
+            with _usable(f"{certificate} with {os.path.basename(key)}"):
+                context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks for one on the terminal
         return context
 
     @staticmethod
@@ -195,5 +202,7 @@ def _usable(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or "it is no certificate"
-        raise SandboxError(f"cannot use the certificate {path}: {reason}") from error
+        reason = error.strerror or ""
+        if isinstance(error, ssl.SSLError):
+            reason = (error.reason or "it is none, or locked by a password").replace("_", " ")
+        raise SandboxError(f"cannot use the certificate {path}: {reason.lower()}") from error

@@ -1,6 +1,6 @@
 """One HTTP request and its answer, however the network behaves.
 
-Here: connections (httpx), proxies of the environment, TLS, limits of time and size, retries with back-off, redirects.
+Here: connections (httpx) through proxies and TLS, limits of time and size, retries with back-off, redirects.
 Not here: what is asked for, and who asks.
 
 An answer comes from wherever a server redirects to, so it is not to be believed. A request's authorization goes to the
@@ -16,7 +16,6 @@ import ipaddress
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -42,7 +41,8 @@ class Request:
     """What is asked of a server.
 
     *body* makes the content each time that it is sent; *headers* tell its length. Where the content is a secret
-    (*confidential*) it goes to no other origin; what is not *repeatable* is sent once.
+    (*confidential*) it goes to no other origin; what is not *repeatable* is sent once. The authorities of
+    the *registry* that it is made for may vouch for whoever that leads to.
     """
 
     method: str
@@ -52,6 +52,7 @@ class Request:
     authorization: str = field(default="", repr=False)
     confidential: bool = False
     repeatable: bool = True
+    registry: str = ""
 
 
 class Transport:
@@ -61,7 +62,7 @@ class Transport:
         self.patience = patience
         self._settings = settings
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], httpx.HTTPTransport] = {}
+        self._pools: dict[tuple[str, str, str], httpx.HTTPTransport] = {}
         self._connections = Connections()
         self._users = 0
         self._reached: set[tuple[str, int]] = set()
@@ -204,27 +205,28 @@ class Transport:
         )
         known = (url.host, _port(url)) in self._reached
         self.pause(0)
-        pool = self._pool(url)
+        pool = self._pool(url, request.registry)
         with unreachable(netloc(url), known), self._connections.expecting(patience.answer):
             response = pool.handle_request(sent)
         self._reached.add((url.host, _port(url)))
         response.request = sent
         return response
 
-    def _pool(self, url: httpx.URL) -> httpx.HTTPTransport:
+    def _pool(self, url: httpx.URL, registry: str) -> httpx.HTTPTransport:
         """The connections to this address and others that need the same certificates and proxy."""
-        host = netloc(url) if url.scheme == "https" else ""
-        proxy = _proxy(url)
+        host, registry = (netloc(url), registry) if url.scheme == "https" else ("", "")
+        # Loopback is reached without one, as by Docker.
+        proxy = "" if is_loopback(url.host) else self._settings.proxy(url.scheme, url.host, _port(url))
         with self._lock:
-            if (host, proxy) not in self._pools:
-                verify = self._settings.ssl_context(host) if host else False
+            if (host, registry, proxy) not in self._pools:
+                verify = self._settings.ssl_context(host, registry) if host else False
                 try:
-                    self._pools[host, proxy] = self._connections.transport(verify, proxy)
+                    self._pools[host, registry, proxy] = self._connections.transport(verify, proxy)
                 except (ImportError, ValueError, httpx.InvalidURL):
                     raise HostError(
                         f"cannot use the proxy that the environment names for {url.scheme}: write it as http://HOST:PORT"
                     ) from None
-            return self._pools[host, proxy]
+            return self._pools[host, registry, proxy]
 
 
 def netloc(url: httpx.URL) -> str:
@@ -239,15 +241,6 @@ def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
 
 def _port(url: httpx.URL) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
-
-
-def _proxy(url: httpx.URL) -> str:
-    """The proxy's address, "" where none is to be used; loopback is reached without one, as by Docker."""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
-    if not proxy or is_loopback(url.host) or urllib.request.proxy_bypass(netloc(url), proxies):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def is_loopback(host: str) -> bool:

@@ -13,7 +13,8 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import HostError
 from kernel_sandbox.runtime import systemd
@@ -30,8 +31,7 @@ _ATTEMPTS = 20
 _SECONDS_TO_LEAVE = 5.0
 
 
-@dataclass(frozen=True)
-class Hierarchies:
+class Hierarchies(msgspec.Struct, frozen=True):
     """Where control groups are mounted: v1 controllers by name, and the unified tree if there is one."""
 
     v1: Mapping[str, str]
@@ -101,8 +101,7 @@ def _write(path: str, value: str) -> None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class Entrances:
+class Entrances(msgspec.Struct, frozen=True):
     """Open doors to a container's groups.
 
     Moving another process takes a lock of the whole machine's for milliseconds. A thread that moves itself, through
@@ -123,8 +122,7 @@ class Entrances:
             os.write(descriptor, b"0")
 
 
-@dataclass(frozen=True)
-class Cgroup:
+class Cgroup(msgspec.Struct, frozen=True):
     """The groups of one container, one directory in each hierarchy that it uses."""
 
     paths: tuple[str, ...] = ()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import pwd
-import shutil
 from collections.abc import Callable
 
 import msgspec
@@ -59,6 +57,8 @@ def store_maps() -> IdMaps:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return _nested_root()
+    import shutil
+
     if shutil.which("newuidmap") is None:
         return IdMaps(idmap.single(uid), idmap.single(gid))
     names = _names(uid)
@@ -89,6 +89,8 @@ def _content(path: str) -> str:
 
 
 def _names(uid: int) -> tuple[str, ...]:
+    import pwd
+
     try:
         return (pwd.getpwuid(uid).pw_name, str(uid))
     except KeyError:

@@ -13,8 +13,9 @@ import signal
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, console, rootfs
@@ -27,8 +28,7 @@ _IFF_UP_RUNNING = 0x1 | 0x40
 _MAX_TREES = 250
 
 
-@dataclass(frozen=True)
-class FirstProcess:
+class FirstProcess(msgspec.Struct, frozen=True):
     """All that the first process needs, made before it is cloned.
 
     ``stdio`` are the descriptors that become 0, 1 and 2, unless the command gets a terminal; ``seccomp`` is a compiled

@@ -22,7 +22,7 @@ from kernel_sandbox.runtime.executions import Executions
 from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind, Target
 from kernel_sandbox.runtime.gate import Gate
 from kernel_sandbox.runtime.health import HealthMonitor, as_process
-from kernel_sandbox.runtime.launcher import Failure
+from kernel_sandbox.runtime.job import Failure
 from kernel_sandbox.runtime.log import LogWriter
 from kernel_sandbox.runtime.loop import Loop, Timer
 from kernel_sandbox.runtime.relay import Relay
@@ -69,8 +69,8 @@ class Journal(Protocol):
 
     def executed(self, execution: str, exit_code: int) -> None: ...
 
-    def publish(self) -> None:
-        """Record what executions there were: a moment later, so that their clients do not wait for the disk."""
+    def publish(self) -> bool:
+        """Record what executions there were, if any: a moment later, so that their clients do not wait for the disk."""
 
     def rest(self) -> None:
         """It has been running for a while: let go of what takes memory."""
@@ -236,6 +236,7 @@ class _Run:
         self._is_paused = False
         self._gate: Gate | None = None
         self._mounts = first.mounts
+        self._rest: Timer | None = None
         self.cgroup = cgroup
         self.has_ended = False
         self.executions = Executions(loop, self._execute, self._begun, self._ended)
@@ -261,11 +262,17 @@ class _Run:
 
     def _begun(self, execution: Execution) -> None:
         self._journal.executing(execution)
-        self._loop.after(_NEWS_SECONDS, self._journal.publish)
+        self._loop.after(_NEWS_SECONDS, self._publish)
 
     def _ended(self, id_: str, exit_code: int) -> None:
         self._journal.executed(id_, exit_code)
-        self._loop.after(_NEWS_SECONDS, self._journal.publish)
+        self._loop.after(_NEWS_SECONDS, self._publish)
+
+    def _publish(self) -> None:
+        if self._journal.publish():
+            if self._rest:
+                self._rest.cancel()
+            self._rest = self._loop.after(_IDLE_SECONDS, self._journal.rest)
 
     def check_health(self, check: Check) -> None:
         """Have its health checked for as long as it runs."""

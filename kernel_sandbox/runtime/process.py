@@ -8,7 +8,8 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.runtime import command, console, devices, ids, init, namespaces, rootfs
@@ -24,8 +25,7 @@ _NO_LIMIT = 1 << 63
 _MOUNTS = b"mounts"
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(msgspec.Struct, frozen=True):
     """What a monitor is given to run."""
 
     id: str
@@ -38,8 +38,7 @@ class Container:
     privileged: bool
 
 
-@dataclass(frozen=True)
-class _Streams:
+class _Streams(msgspec.Struct, frozen=True):
     """Both sides of a process's standard streams, as far as they are no terminal."""
 
     inside: tuple[int, int, int]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True)
-class _Process:
+class _Process(msgspec.Struct, frozen=True):
     """What proc_pid_status(5) says; ``levels`` are its pids, one for each namespace down to its own."""
 
     pid: int

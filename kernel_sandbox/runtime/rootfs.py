@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
@@ -19,8 +20,7 @@ from kernel_sandbox.spec import mounts
 _STAGING = "/tmp"
 
 
-@dataclass(frozen=True)
-class Trees:
+class Trees(msgspec.Struct, frozen=True):
     """Detached mounts, ready to be placed: the layers topmost first, the writable part, bind sources by target.
 
     ``unfilled`` are the targets whose sources get what the image has there, unless they have something already.
@@ -31,12 +31,11 @@ class Trees:
     writable: int
     sources: Mapping[str, int]
     unfilled: tuple[str, ...] = ()
-    nodes: Mapping[str, devices.Node] = field(default_factory=dict)
+    nodes: Mapping[str, devices.Node] = {}
     node_holder: int | None = None
 
 
-@dataclass(frozen=True)
-class TreePaths:
+class TreePaths(msgspec.Struct, frozen=True):
     """Where the host has what ``Trees`` holds open; the writable part has ``upper`` and ``work`` in it.
 
     ``nodes`` are devices by target, which real root makes for the container (mknod(2)).
@@ -46,7 +45,7 @@ class TreePaths:
     writable: str
     sources: Mapping[str, str]
     unfilled: tuple[str, ...] = ()
-    nodes: Mapping[str, devices.Node] = field(default_factory=dict)
+    nodes: Mapping[str, devices.Node] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self.layers, self.writable, *self.sources.values()))

@@ -15,14 +15,13 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, ids, namespaces, processes, rootfs, signals
-from kernel_sandbox.runtime.launcher import Failure
+from kernel_sandbox.runtime.job import Failure
 from kernel_sandbox.runtime.mounting import closing
 from kernel_sandbox.spec.mounts import BindMount
 
@@ -31,16 +30,14 @@ _MAX_TREES = 250
 _MAX_ANSWER = 1 << 16
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """The first process of a container that runs, told from a later one of its number by when it started."""
 
     pid: int
     start_time: int
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What is to be seen, with the root filesystem read-only or not; ``running`` is None where the container is not."""
 
     trees: rootfs.TreePaths

@@ -11,7 +11,8 @@ import msgspec
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import capabilities, idmap, runtime, seccomp
-from kernel_sandbox.spec.changes import merged_env
+from kernel_sandbox.spec.command_line import command_line
+from kernel_sandbox.spec.environment import merged_env
 from kernel_sandbox.spec.image import ContainerConfig
 from kernel_sandbox.spec.kernel_flags import ULIMITS
 from kernel_sandbox.spec.options import CONTAINER, HOST, Bind, ContainerOptions, Network, Tmpfs
@@ -65,16 +66,6 @@ class Host(msgspec.Struct, frozen=True):
     """Whether the machine shows POSIX message queues in /dev/mqueue."""
 
 
-def command(options: ContainerOptions, image: ContainerConfig) -> tuple[str, ...]:
-    """Entrypoint and command as Docker joins them: a new entrypoint drops the image's command."""
-    kept = options.entrypoint is None
-    entrypoint = image.entrypoint if options.entrypoint is None else options.entrypoint
-    joined = (*entrypoint, *(options.command or (image.cmd if kept else ())))
-    if not joined:
-        raise UsageError("No command specified: name one after the image")
-    return joined
-
-
 def environment(
     options: ContainerOptions, image: ContainerConfig, hostname: str, identity: Identity
 ) -> tuple[str, ...]:
@@ -108,7 +99,7 @@ def make(
         oci_version=runtime.VERSION,
         process=runtime.Process(
             user=runtime.User(identity.uid, identity.gid, _mapped(identity.additional_gids, host.gid_map)),
-            args=command(options, image),
+            args=command_line(options, image),
             env=environment(options, image, name, identity),
             cwd=options.workdir or image.working_dir or "/",
             capabilities=_capability_sets(granted, identity.uid),

@@ -5,14 +5,13 @@ can be verified, and the chain id of a stack of layers (image-spec config.md, "L
 Not here: reading the content that a digest names.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 
 from kernel_sandbox.errors import CorruptContent
 
-_GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
-_LOWER_HEX = re.compile(r"[a-f0-9]+")
+_GRAMMAR = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+"
+_LOWER_HEX = "0123456789abcdef"
 HEX_LENGTH = {"sha256": 64, "sha512": 128}
 """The registered algorithms, each with the number of hexadecimal characters of its digests."""
 
@@ -26,16 +25,9 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> "Digest":
-        shown = repr(text[:160])
-        if not _GRAMMAR.fullmatch(text):
-            raise CorruptContent(f"invalid checksum digest format: {shown}")
         algorithm, _, encoded = text.partition(":")
-        if algorithm not in HEX_LENGTH:
-            raise CorruptContent(f"unsupported digest algorithm: {shown}")
-        if len(encoded) != HEX_LENGTH[algorithm]:
-            raise CorruptContent(f"invalid checksum digest length: {shown}")
-        if not _LOWER_HEX.fullmatch(encoded):
-            raise CorruptContent(f"invalid checksum digest format: {shown}")
+        if len(encoded) != HEX_LENGTH.get(algorithm) or encoded.strip(_LOWER_HEX):
+            raise CorruptContent(f"{_complaint(text)}: {text[:160]!r}")
         return super().__new__(cls, text)
 
     @classmethod
@@ -46,6 +38,8 @@ class Digest(str):
     @classmethod
     def of(cls, content: bytes) -> "Digest":
         """The SHA-256 digest of ``content``."""
+        import hashlib
+
         return cls("sha256:" + hashlib.sha256(content).hexdigest())
 
     @property
@@ -55,6 +49,21 @@ class Digest(str):
     @property
     def hex(self) -> str:
         return self.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """As much of ``hex`` as tables and messages show."""
+        return self.hex[:12]
+
+
+def _complaint(text: str) -> str:
+    """What is wrong with a text that is no digest."""
+    algorithm, _, encoded = text.partition(":")
+    if re.fullmatch(_GRAMMAR, text) and algorithm not in HEX_LENGTH:
+        return "unsupported digest algorithm"
+    if re.fullmatch(_GRAMMAR, text) and len(encoded) != HEX_LENGTH[algorithm]:
+        return "invalid checksum digest length"
+    return "invalid checksum digest format"
 
 
 def chain_ids(diff_ids: Iterable[Digest]) -> tuple[Digest, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kernel_sandbox.spec import capabilities, runtime
-from kernel_sandbox.spec.changes import merged_env
+from kernel_sandbox.spec.environment import merged_env
 from kernel_sandbox.spec.user import Identity
 
 _TERMINAL_TYPE = "TERM=xterm"

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from kernel_sandbox.errors import SandboxError, UsageError
-from kernel_sandbox.spec.times import parse_time
 
 _LAST_MOMENT = 2**63 - 1
 
@@ -24,10 +23,10 @@ class Filters(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> Filters:
-        """Of names and values as ``parse`` reads them; an empty name is no filter."""
+        """Of names and values as ``parse`` reads them; two empty texts are no filter."""
         given: dict[str, tuple[str, ...]] = {}
         for name, value in pairs:
-            if name:
+            if name or value:
                 given[name] = (*given.get(name, ()), value)
         return cls(given)
 
@@ -67,6 +66,8 @@ class Filters(msgspec.Struct, frozen=True):
         """
         if len(self["until"]) > 1:
             raise SandboxError("more than one until filter specified")
+        from kernel_sandbox.spec.times import parse_time
+
         return parse_time(self["until"][0], now, zone) if self["until"] else _LAST_MOMENT
 
     def flag(self, name: str) -> bool | None:

@@ -17,8 +17,8 @@ from kernel_sandbox.spec.units import is_number, parse_bytes
 
 _STREAMS = ("stdin", "stdout", "stderr")
 _POLICIES = ("no", "always", "on-failure", "unless-stopped")
-_REAL_TIME = re.compile(r"RT(MIN\+|MAX-)([0-9]{1,2})")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_REAL_TIME = r"RT(MIN\+|MAX-)([0-9]{1,2})"
+_INTEGER = r"[+-]?[0-9]+"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LOG_DRIVERS = ("json-file", "none")
 _LOG_OPTIONS = ("max-file", "max-size", "labels", "labels-regex", "env", "env-regex", "compress", "tag")
@@ -29,7 +29,7 @@ def parse_signal(text: str) -> int:
     """A signal by name, with or without SIG, also ``RTMIN+3``, or by number (signal(7))."""
     name = text.upper().removeprefix("SIG")
     number = int(text) if is_number(text) else int(signal.Signals.__members__.get(f"SIG{name}", 0))
-    if match := _REAL_TIME.fullmatch(name):
+    if match := re.fullmatch(_REAL_TIME, name):
         offset = int(match[2])
         number = int(signal.SIGRTMIN) + offset if match[1] == "MIN+" else int(signal.SIGRTMAX) - offset
         number = number if signal.SIGRTMIN <= number <= signal.SIGRTMAX else 0
@@ -99,7 +99,7 @@ def parse_stream(text: str) -> str:
 def parse_restart(text: str) -> RestartPolicy:
     """``--restart``'s value, ``name[:retries]``."""
     name, colon, retries = text.partition(":")
-    if colon and retries and not _INTEGER.fullmatch(retries):
+    if colon and retries and not re.fullmatch(_INTEGER, retries):
         raise UsageError("invalid restart policy format: maximum retry count must be an integer")
     return RestartPolicy(name or "no", int(retries or 0))
 
@@ -165,7 +165,7 @@ def _log_size(text: str) -> int | None:
 
 
 def _log_files(text: str) -> int:
-    if not _INTEGER.fullmatch(text):
+    if not re.fullmatch(_INTEGER, text):
         raise UsageError(f'strconv.Atoi: parsing "{text}": invalid syntax')
     if int(text) < 1:
         raise UsageError("max-file cannot be less than 1")

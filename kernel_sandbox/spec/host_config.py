@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from kernel_sandbox.spec import api, bundle, capabilities, units
-from kernel_sandbox.spec.options import Bind, ContainerOptions, Tmpfs, VolumeMount
+from kernel_sandbox.spec.options import Bind, ContainerOptions, Device, RestartPolicy, Tmpfs, VolumeMount
 
 RUNTIME = "kernel-sandbox"
 
@@ -19,56 +19,46 @@ def host_config(options: ContainerOptions) -> api.HostConfig:
     memory = limits.memory or 0
     return api.HostConfig(
         binds=tuple(_binds(options)) or None,
-        log_config=api.LogConfig(type=options.log_driver, config=options.log_options),
-        network_mode=sharing.network or str(options.network),
-        restart_policy=api.RestartPolicy(
-            name=options.restart.name, maximum_retry_count=options.restart.maximum_retries
-        ),
-        auto_remove=options.remove,
-        volumes_from=options.volumes_from or None,
-        cap_add=capabilities.normalized(options.cap_add, "CapAdd") or None,
-        cap_drop=capabilities.normalized(options.cap_drop, "CapDrop") or None,
-        cgroupns_mode=sharing.cgroup or "private",
-        group_add=options.groups or None,
-        dns=options.dns,
-        dns_options=options.dns_options,
-        dns_search=options.dns_search,
-        extra_hosts=options.extra_hosts or None,
-        ipc_mode=sharing.ipc or "private",
-        oom_score_adj=options.oom_score_adj or 0,
-        pid_mode=sharing.pid,
-        privileged=options.privileged,
-        readonly_rootfs=options.readonly,
-        security_opt=tuple(_security(options)) or None,
-        storage_opt={"size": units.exact_size(options.storage_size)} if options.storage_size else UNSET,
-        tmpfs={each.target: ",".join(each.options) for each in options.tmpfs if not each.as_mount} or UNSET,
-        uts_mode=sharing.uts,
-        userns_mode=sharing.user,
-        shm_size=bundle.SHM_SIZE if options.shm_size is None else options.shm_size,
-        sysctls=options.sysctls or UNSET,
-        runtime=RUNTIME,
-        cpu_shares=limits.cpu_shares or 0,
-        memory=memory,
-        nano_cpus=limits.nano_cpus or 0,
-        blkio_weight=limits.blkio_weight or 0,
-        cpu_period=limits.cpu_period or 0,
-        cpu_quota=limits.cpu_quota or 0,
-        cpuset_cpus=limits.cpuset_cpus,
-        cpuset_mems=limits.cpuset_mems,
-        devices=tuple(
-            api.DeviceMapping(
-                path_on_host=each.source, path_in_container=each.target, cgroup_permissions=each.permissions
-            )
-            for each in options.devices
-        ),
-        memory_reservation=limits.memory_reservation or 0,
-        memory_swap=2 * memory if limits.memory_swap is None else limits.memory_swap,
-        pids_limit=limits.pids,
-        ulimits=tuple(api.Ulimit(name=each.name, hard=each.hard, soft=each.soft) for each in options.ulimits),
         mounts=tuple(_mounts(options)) or UNSET,
+        tmpfs={each.target: ",".join(each.options) for each in options.tmpfs if not each.as_mount} or UNSET,
+        volumes_from=options.volumes_from or None,
+        storage_opt={"size": units.exact_size(options.storage_size)} if options.storage_size else UNSET,
+        shm_size=bundle.SHM_SIZE if options.shm_size is None else options.shm_size,
+        readonly_rootfs=options.readonly,
         masked_paths=_unless_open(options, bundle.MASKED_PATHS),
         readonly_paths=_unless_open(options, bundle.READONLY_PATHS),
-        init=options.init or UNSET,
+        devices=tuple(map(_device, options.devices)),
+        runtime=RUNTIME, init=options.init or UNSET, auto_remove=options.remove,
+        restart_policy=_restart_policy(options.restart),
+        log_config=api.LogConfig(type=options.log_driver, config=options.log_options),
+        group_add=options.groups or None, privileged=options.privileged,
+        cap_add=capabilities.normalized(options.cap_add, "CapAdd") or None,
+        cap_drop=capabilities.normalized(options.cap_drop, "CapDrop") or None,
+        security_opt=tuple(_security(options)) or None,
+        sysctls=options.sysctls or UNSET,
+        network_mode=sharing.network or str(options.network), ipc_mode=sharing.ipc or "private",
+        cgroupns_mode=sharing.cgroup or "private",
+        pid_mode=sharing.pid, uts_mode=sharing.uts, userns_mode=sharing.user,
+        dns=options.dns, dns_options=options.dns_options, dns_search=options.dns_search,
+        extra_hosts=options.extra_hosts or None,
+        cpu_shares=limits.cpu_shares or 0, nano_cpus=limits.nano_cpus or 0,
+        cpu_period=limits.cpu_period or 0, cpu_quota=limits.cpu_quota or 0,
+        cpuset_cpus=limits.cpuset_cpus, cpuset_mems=limits.cpuset_mems,
+        memory=memory, memory_reservation=limits.memory_reservation or 0,
+        memory_swap=2 * memory if limits.memory_swap is None else limits.memory_swap,
+        oom_score_adj=options.oom_score_adj or 0,
+        blkio_weight=limits.blkio_weight or 0, pids_limit=limits.pids,
+        ulimits=tuple(api.Ulimit(name=each.name, hard=each.hard, soft=each.soft) for each in options.ulimits),
+    )  # fmt: skip
+
+
+def _restart_policy(restart: RestartPolicy) -> api.RestartPolicy:
+    return api.RestartPolicy(name=restart.name, maximum_retry_count=restart.maximum_retries)
+
+
+def _device(device: Device) -> api.DeviceMapping:
+    return api.DeviceMapping(
+        path_on_host=device.source, path_in_container=device.target, cgroup_permissions=device.permissions
     )
 
 

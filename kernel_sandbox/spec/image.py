@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent, HostError
-from kernel_sandbox.spec.digest import Digest
+from kernel_sandbox.spec.digest import Digest, chain_ids
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -116,14 +116,18 @@ class LayoutHeader(Document, frozen=True, kw_only=True, rename="camel"):
     image_layout_version: str
 
 
+Duration = Annotated[int, msgspec.Meta(extra={"unit": "ns"})]
+"""A length of time in nanoseconds, to templates Go's time.Duration."""
+
+
 class Healthcheck(Document, frozen=True, kw_only=True, rename="pascal"):
-    """Docker's health check: how to tell a container works; times in nanoseconds, 0 for the default."""
+    """Docker's health check: how to tell a container works; times 0 for the default."""
 
     test: tuple[str, ...] = ()
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
+    interval: Duration = 0
+    timeout: Duration = 0
+    start_period: Duration = 0
+    start_interval: Duration = 0
     retries: int = 0
 
 
@@ -188,6 +192,14 @@ class ImageConfig(Document, frozen=True, kw_only=True):
         )
 
 
+class Layer(msgspec.Struct, frozen=True):
+    """A layer in its place: what names its blob, the digest of its archive, and that of the chain which it ends."""
+
+    blob: Descriptor
+    diff_id: Digest
+    chain_id: Digest
+
+
 D = TypeVar("D", bound=Document)
 
 
@@ -223,6 +235,13 @@ def check_layers(manifest: Manifest, config: ImageConfig) -> None:
     listed, identified = len(manifest.layers), len(config.rootfs.diff_ids)
     if listed != identified:
         raise CorruptContent(f"invalid image: {listed} layers in the manifest, {identified} in the config")
+
+
+def layers(manifest: Manifest, config: ImageConfig) -> tuple[Layer, ...]:
+    """The layers of an image, bottom first. Raises CorruptContent as ``check_layers`` does."""
+    check_layers(manifest, config)
+    diff_ids = config.rootfs.diff_ids
+    return tuple(map(Layer, manifest.layers, diff_ids, chain_ids(diff_ids)))
 
 
 _ARCHITECTURES = {

@@ -25,7 +25,7 @@ _IPC_SYSCTLS = frozenset(
     f"kernel.{name}"
     for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )  # fmt: skip
-_SYSCTL = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
+_SYSCTL = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+"
 _MAX_NANO_CPUS = 2**63 - 1
 
 
@@ -92,7 +92,7 @@ def parse_sysctl(text: str) -> tuple[str, str]:
     """``--sysctl``'s value, ``name=value``: only a setting that belongs to a namespace of the container's."""
     name, equals, value = text.partition("=")
     is_allowed = name in _IPC_SYSCTLS or name.startswith(("net.", "fs.mqueue."))
-    if not equals or not is_allowed or not _SYSCTL.fullmatch(name):
+    if not equals or not is_allowed or not re.fullmatch(_SYSCTL, name):
         raise UsageError(f"sysctl '{text}' is not allowed")
     return name, value
 

@@ -25,7 +25,7 @@ _IGNORED = _BINDS | _PROPAGATIONS | {
     "dirsync", "mand", "nomand", "loud", "silent", "remount", "iversion", "noiversion", "defaults",
 }  # fmt: skip
 _KERNELS_TYPES = {"proc", "sysfs", "cgroup"}
-_SHARED_MEMORY = re.compile(r"/proc/([0-9]+)/root/dev/shm")
+_SHARED_MEMORY = r"/proc/([0-9]+)/root/dev/shm"
 _KERNELS_OWN = {"/dev", "/dev/shm"}
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -146,7 +146,7 @@ def plan(spec: Spec) -> tuple[MountOp, ...]:
     operations: list[MountOp] = []
     for mount in spec.mounts:
         attributes = sum(_ATTRIBUTES.get(option, 0) for option in mount.options)
-        if mount.type == "tmpfs" and (donor := _SHARED_MEMORY.fullmatch(mount.source)):
+        if mount.type == "tmpfs" and (donor := re.fullmatch(_SHARED_MEMORY, mount.source)):
             operations.append(SharedMemory(mount.destination, int(donor[1]), attributes))
         elif _BINDS & set(mount.options):
             follows = not _FOLLOWING.isdisjoint(mount.options)

@@ -15,7 +15,7 @@ from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.seccomp import Profile
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 HOST = "host"
 CONTAINER = "container:"
 
@@ -209,7 +209,7 @@ class ContainerOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def checked_name(name: str) -> str:
     """A container's name as Docker allows it. Raises UsageError."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return name
 

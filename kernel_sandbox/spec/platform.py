@@ -14,7 +14,7 @@ import msgspec
 from kernel_sandbox.errors import NotFound, UsageError
 from kernel_sandbox.spec.image import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Platform
 
-_COMPONENT = re.compile("[A-Za-z0-9_.-]+")
+_COMPONENT = "[A-Za-z0-9_.-]+"
 _SYSTEMS = frozenset(
     ("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
      "openbsd", "plan9", "solaris", "wasip1", "windows", "zos")
@@ -48,10 +48,10 @@ def parse(text: str, machine: Platform) -> Platform:
         raise UsageError(f'"{text}": wildcards not yet supported: invalid argument')
     parts = text.split("/")
     for part in parts:
-        if not _COMPONENT.fullmatch(part):
+        if not re.fullmatch(_COMPONENT, part):
             raise UsageError(
                 f'"{part}" is an invalid component of "{text}": '
-                f'platform specifier component must match "^{_COMPONENT.pattern}$": invalid argument'
+                f'platform specifier component must match "^{_COMPONENT}$": invalid argument'
             )
     if len(parts) > 3:
         raise UsageError(f'"{text}": cannot parse platform specifier: invalid argument')

@@ -17,7 +17,6 @@ import re
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent, UsageError
-from kernel_sandbox.spec import patterns
 from kernel_sandbox.spec.digest import Digest
 
 DEFAULT_DOMAIN = "docker.io"
@@ -27,13 +26,13 @@ _OFFICIAL = "library/"
 _ALGORITHM_OF_IDS = "sha256"
 _MAX_PATH = 255
 
-_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_IDENTIFIER = r"[a-f0-9]{64}"
 _LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_REMAINDER = re.compile(
+_REMAINDER = (
     rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
     rf"(?::(?P<tag>{TAG}))?"
     rf"(?:@(?P<digest>{_DIGEST}))?"
@@ -84,6 +83,8 @@ class Reference(msgspec.Struct, frozen=True):
 
         Raises SandboxError for a pattern that is none.
         """
+        from kernel_sandbox.spec import patterns
+
         return patterns.matches(pattern, self.familiar()) or patterns.matches(pattern, self.familiar_name)
 
     @property
@@ -96,14 +97,14 @@ def parse(text: str, tag: str | None = DEFAULT_TAG) -> Reference:
 
     Raises UsageError, in Docker's words.
     """
-    if _IDENTIFIER.fullmatch(text):
+    if re.fullmatch(_IDENTIFIER, text):
         raise UsageError(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     domain, remainder = _split_domain(text)
     repository = remainder.partition(":")[0]
     if repository != repository.lower():
         raise UsageError(f"invalid reference format: repository name ({repository}) must be lowercase")
-    match = _REMAINDER.fullmatch(remainder)
-    if not match or not _DOMAIN.fullmatch(domain):
+    match = re.fullmatch(_REMAINDER, remainder)
+    if not match or not re.fullmatch(_DOMAIN, domain):
         raise UsageError("invalid reference format")
     if len(match["path"]) > _MAX_PATH:
         raise UsageError(f"repository name must not be more than {_MAX_PATH} characters")
@@ -114,7 +115,7 @@ def parse(text: str, tag: str | None = DEFAULT_TAG) -> Reference:
 def parse_any(text: str) -> Reference | Digest:
     """What ``text`` means where an image's full id may stand, too: that, or the reference. Raises UsageError."""
     try:
-        return Digest(f"{_ALGORITHM_OF_IDS}:{text}" if _IDENTIFIER.fullmatch(text) else text)
+        return Digest(f"{_ALGORITHM_OF_IDS}:{text}" if re.fullmatch(_IDENTIFIER, text) else text)
     except CorruptContent:
         return parse(text)
 

@@ -21,7 +21,7 @@ _HOSTS = (
     ("ff02::2", "ip6-allrouters"),
 )
 _OWN_ADDRESS = "127.0.1.1"
-_DOMAIN = re.compile(r"(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?\.?)+")
+_DOMAIN = r"(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?\.?)+"
 _NOWHERE = "."
 
 
@@ -57,7 +57,7 @@ def _is_address(text: str) -> bool:
 def parse_domain(text: str) -> str:
     """``--dns-search``'s value; ``.`` is for none. Raises UsageError."""
     domain = text.strip()
-    if domain != _NOWHERE and (not _DOMAIN.fullmatch(domain) or len(domain) > 255):
+    if domain != _NOWHERE and (not re.fullmatch(_DOMAIN, domain) or len(domain) > 255):
         raise UsageError(f"{text} is not a valid domain")
     return domain
 

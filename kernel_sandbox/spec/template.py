@@ -4,22 +4,26 @@
     template.render(container)
 
 What a template means is here, after the documentation of Go's package text/template; how it is written is in
-`kernel_sandbox.spec.template_syntax`, what functions do and how values print in
-`kernel_sandbox.spec.template_values`. Docker's words ``table``, ``json`` and ``raw`` are no templates and not
-known here.
+`kernel_sandbox.spec.template_syntax`, what functions do in `kernel_sandbox.spec.template_functions`, how values
+print in `kernel_sandbox.spec.template_values`. Docker's words ``table``, ``json`` and ``raw`` are no templates and
+not known here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 
+from kernel_sandbox.spec.template_functions import FUNCTIONS, HEADER_FUNCTIONS
+from kernel_sandbox.spec.template_functions import Function as Operation
 from kernel_sandbox.spec.template_syntax import (
     Command,
     Control,
     Dot,
     Fields,
     Function,
+    Jump,
     Literal,
     Node,
     Parser,
@@ -29,7 +33,6 @@ from kernel_sandbox.spec.template_syntax import (
     Variable,
 )
 from kernel_sandbox.spec.template_values import (
-    FUNCTIONS,
     NIL,
     NO_VALUE,
     NoValue,
@@ -77,12 +80,35 @@ class Template:
             raise TemplateError(":1: nested too deeply") from error
         return "".join(run.output)
 
+    def render_head(self, titles: Mapping[str, str], methods: Mapping[str, Callable[[str], object]] = _NONE) -> str:
+        """A table's head of *titles* by field, which functions leave alone; it ends where the template does not fit."""
+        run = _Run(self.text, titles, False, methods, {**FUNCTIONS, **HEADER_FUNCTIONS})
+        with suppress(TemplateError, RecursionError):
+            run.write(self.statements, titles)
+        return "".join(run.output)
+
+
+class _Break(Exception):
+    """``{{break}}``: the innermost range ends."""
+
+
+class _Continue(Exception):
+    """``{{continue}}``: it goes on with its next element."""
+
 
 class _Run:
     """One execution: what was written, and the variables in scope, innermost last."""
 
-    def __init__(self, text: str, root: object, strict: bool, methods: Mapping[str, Callable[[str], object]]) -> None:
+    def __init__(
+        self,
+        text: str,
+        root: object,
+        strict: bool,
+        methods: Mapping[str, Callable[[str], object]],
+        functions: Mapping[str, Operation] = FUNCTIONS,
+    ) -> None:
         self.text = text
+        self.functions = functions
         self.root = root
         self.strict = strict
         self.methods = methods
@@ -96,6 +122,8 @@ class _Run:
                 self.emit(statement)
             elif isinstance(statement, Control):
                 self.control(statement, dot)
+            elif isinstance(statement, Jump):
+                raise _Break if statement.keyword == "break" else _Continue
             else:
                 value = self.pipeline(statement, dot)
                 if not statement.variables:
@@ -124,8 +152,14 @@ class _Run:
             empty = False
             names = control.pipeline.variables
             self.bind(control.pipeline, ((key, element) if len(names) == 2 else (element,))[: len(names)])
-            self.write(control.body, element)
-            del self.variables[scope:]
+            try:
+                self.write(control.body, element)
+            except _Continue:
+                pass
+            except _Break:
+                break
+            finally:
+                del self.variables[scope:]
         if empty:
             self.write(control.otherwise, dot)
 
@@ -227,7 +261,7 @@ class _Run:
         return {"ID" if name in ("id", "Id") else name[:1].upper() + name[1:]: name for name in fields}
 
     def call(self, node: Node, name: str, operands: list[Node], dot: object, final: tuple[object, ...]) -> object:
-        function = FUNCTIONS[name]
+        function = self.functions[name]
         count = len(operands) + len(final)
         if count < function.least or (function.most is not None and count > function.most):
             least = f"at least {function.least}" if function.most is None else str(function.least)

@@ -1,10 +1,10 @@
 """How `--format` templates are written: tokens, the tree of a template, and the parser between them.
 
-The grammar is that of Go's package text/template, without methods, ``define``, ``template``, ``block``,
-``break`` and ``continue``; messages are Go's, behind the words "template parsing error" as Docker shows them.
+The grammar is that of Go's package text/template, without methods, ``define``, ``template`` and ``block``; messages are
+Go's, behind the words "template parsing error" as Docker shows them.
 What a tree means is in `kernel_sandbox.spec.template`.
 
-    template = { text | "{{" ( pipeline | control ) "}}" }
+    template = { text | "{{" ( pipeline | control | "break" | "continue" ) "}}" }
     control  = ("if" | "range" | "with") pipeline "}}" template "{{" [ "else" … ] "end"
     pipeline = [ $name { "," $name } (":=" | "=") ] command { "|" command }
     command  = operand { operand }
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kernel_sandbox.errors import UsageError
-from kernel_sandbox.spec.template_values import FUNCTIONS, quote
+from kernel_sandbox.spec.template_functions import FUNCTIONS
+from kernel_sandbox.spec.template_values import number, quote, unquote
 
 
 class TemplateError(UsageError):
@@ -54,7 +55,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_KEYWORDS = frozenset(("if", "range", "with", "else", "end"))
+_JUMPS = frozenset(("break", "continue"))
+_KEYWORDS = frozenset(("if", "range", "with", "else", "end")) | _JUMPS
 _UNCLOSED = {
     '"': "unterminated quoted string",
     "`": "unterminated raw quoted string",
@@ -122,7 +124,14 @@ class Control:
     otherwise: "Statements"
 
 
-Statements = tuple[str | Pipeline | Control, ...]
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """``break`` or ``continue``."""
+
+    keyword: str
+
+
+Statements = tuple[str | Pipeline | Control | Jump, ...]
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -187,6 +196,7 @@ class Parser:
         self.tokens = tuple(token for token in tokens(text) if token.kind != "space")
         self.position = 0
         self.variables = ["$"]
+        self.ranges = 0
 
     def parse(self) -> Statements:
         statements, end = self.statements()
@@ -196,7 +206,7 @@ class Parser:
 
     def statements(self) -> tuple[Statements, Token]:
         """Everything up to the template's end, ``{{end}}`` or ``{{else``; and that token."""
-        found: list[str | Pipeline | Control] = []
+        found: list[str | Pipeline | Control | Jump] = []
         while (token := self.next()).kind != "end":
             if token.kind == "text":
                 found.append(token.text)
@@ -207,11 +217,19 @@ class Parser:
             found.append(self.control() if keyword.text in _KEYWORDS else self.pipeline("right"))
         return tuple(found), token
 
-    def control(self) -> Control:
-        keyword = self.next().text
+    def control(self) -> Control | Jump:
+        start = self.next()
+        keyword = start.text
+        if keyword in _JUMPS:
+            if not self.ranges:
+                raise self.error(start, f"{{{{{keyword}}}}} outside {{{{range}}}}")
+            self.expect("right", keyword)
+            return Jump(keyword)
         scope = len(self.variables)
         pipeline = self.pipeline("right", keyword)
+        self.ranges += keyword == "range"
         body, end = self.statements()
+        self.ranges -= keyword == "range"
         otherwise = self.otherwise(keyword, end)
         del self.variables[scope:]
         return Control(keyword, pipeline, body, otherwise)
@@ -315,10 +333,12 @@ class Parser:
             return token.text[1:-1]
         try:
             if token.kind == "number":
-                return _number(token.text)
-            text = _unquote(token.text[1:-1])
+                return number(token.text)
+            text = unquote(token.text[1:-1])
             return ord(text) if token.kind == "char" else text
-        except (ValueError, TypeError, OverflowError) as error:
+        except OverflowError as error:
+            raise self.error(token, f"integer overflow: {quote(token.text)}") from error
+        except (ValueError, TypeError) as error:
             raise self.error(token, f"bad constant syntax: {token.text}") from error
 
     def known(self, token: Token) -> str:
@@ -354,32 +374,3 @@ class Parser:
 
     def error(self, token: Token, message: str) -> TemplateError:
         return _error(self.text, token.at, message)
-
-
-_ESCAPE = re.compile(
-    r"\\(?:([abfnrtv\\'\"])|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([0-7]{3})|)", re.DOTALL
-)
-_SHORT_ESCAPES = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
-
-
-def _unquote(text: str) -> str:
-    """Resolve the escapes of Go's string literals. Raises ValueError for one there is not."""
-
-    def character(found: re.Match[str]) -> str:
-        short, *codes, octal = found.groups()
-        if short:
-            return _SHORT_ESCAPES[short]
-        code = next((code for code in codes if code), None)
-        if code is None and octal is None:
-            raise ValueError("unknown escape")
-        return chr(int(code, 16) if code else int(octal, 8))
-
-    return _ESCAPE.sub(character, text)
-
-
-def _number(text: str) -> int | float:
-    """A Go number: ``0x10``, ``0b1``, ``0o7``, ``1_000``, ``1e3``. Raises ValueError if it is none."""
-    try:
-        return int(text, 0) if not re.fullmatch(r"[+-]?0\d+", text) else int(text, 8)
-    except ValueError:
-        return float(text)

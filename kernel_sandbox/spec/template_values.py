@@ -1,18 +1,17 @@
-"""Go's view of values, as its packages text/template and fmt document it: truth, printing, the functions.
+"""Go's view of values, as its packages text/template and fmt document it: types, truth, printing, literals.
 
-What belongs here knows nothing of templates: plain functions on plain values. A mapping is Go's map, a list or
-tuple its slice, a ``msgspec.Struct`` its struct (fields by their encoded names), None its nil. Functions raise
-``ValueError`` with Go's words; `kernel_sandbox.spec.template` adds where it happened.
+A mapping is Go's map, a list or tuple its slice, a ``msgspec.Struct`` its struct (fields by their encoded names), None
+its nil. Not here: the functions that templates have (``template_functions``).
 """
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from kernel_sandbox.spec.json_text import harmless
+from kernel_sandbox.spec.times import duration
 
 
 class NoValue:
@@ -27,6 +26,10 @@ class NoValue:
 
     def __str__(self) -> str:
         return self._text
+
+
+class Duration(int):
+    """Nanoseconds that print as Go's time.Duration."""
 
 
 NO_VALUE = NoValue("<no value>")
@@ -54,10 +57,18 @@ def struct_fields(value: msgspec.Struct) -> dict[str, Any]:
     """A struct's values by the names its JSON has; what it leaves empty, or out, is nil of its type."""
     names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
     fields = {encoded: getattr(value, attribute) for encoded, attribute in names}
+    fields |= {name: Duration(fields[name]) for name in _durations(type(value))}
     if any(each is None or each is msgspec.UNSET for each in fields.values()):
         nils = _nils(type(value))
         return {name: nils[name] if each is None or each is msgspec.UNSET else each for name, each in fields.items()}
     return fields
+
+
+@functools.cache
+def _durations(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a struct that are marked as nanoseconds."""
+    marks = ((each.encode_name, getattr(each.type, "__metadata__", ())) for each in msgspec.structs.fields(struct))
+    return tuple(name for name, metas in marks if any((meta.extra or {}).get("unit") == "ns" for meta in metas))
 
 
 @functools.cache
@@ -123,6 +134,8 @@ def _plain(value: object, verb: Verb) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return _real(value, verb)
+    if isinstance(value, Duration):
+        return duration(value)
     if isinstance(value, int) and "+" in verb.flags:
         return f"{value:+}"
     return str(value)[: verb.precision] if isinstance(value, str) else str(value)
@@ -173,10 +186,10 @@ def _text(value: str, verb: Verb) -> str:
 
 
 def _mismatch(value: object, verb: Verb) -> str:
-    return f"%!{verb.letter}({_typed(value)})"
+    return f"%!{verb.letter}({typed(value)})"
 
 
-def _typed(value: object) -> str:
+def typed(value: object) -> str:
     return "<nil>" if value is None else f"{go_type(value)}={show(value)}"
 
 
@@ -213,188 +226,33 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _print(*values: object) -> str:
-    """Blanks stand between two operands of which neither is a string."""
-    text = ""
-    for previous, value in zip((None, *values), values, strict=False):
-        blank = text and not isinstance(previous, str) and not isinstance(value, str)
-        text += (" " if blank else "") + show(value)
-    return text
+_ESCAPE = re.compile(
+    r"\\(?:([abfnrtv\\'\"])|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([0-7]{3})|)", re.DOTALL
+)
+_SHORT_ESCAPES = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 
 
-def _println(*values: object) -> str:
-    return " ".join(show(value) for value in values) + "\n"
+def unquote(text: str) -> str:
+    """Resolve the escapes of Go's string literals. Raises ValueError for one there is not."""
+
+    def character(found: re.Match[str]) -> str:
+        short, *codes, octal = found.groups()
+        if short:
+            return _SHORT_ESCAPES[short]
+        code = next((code for code in codes if code), None)
+        if code is None and octal is None:
+            raise ValueError("unknown escape")
+        return chr(int(code, 16) if code else int(octal, 8))
+
+    return _ESCAPE.sub(character, text)
 
 
-_VERB = re.compile(r"%([-+# 0]*)(\d{0,4})(?:(\.)(\d{0,4}))?(.?)", re.DOTALL)
-
-
-def _printf(format: object, *values: object) -> str:
-    remaining = list(values)
-
-    def fill(found: re.Match[str]) -> str:
-        flags, width, dot, precision, letter = found.groups()
-        if letter == "%":
-            return "%"
-        if not letter:
-            return "%!(NOVERB)"
-        if not remaining:
-            return f"%!{letter}(MISSING)"
-        return show(remaining.pop(0), Verb(flags, int(width or 0), int(precision or 0) if dot else None, letter))
-
-    text = _VERB.sub(fill, _string(format))
-    return text + (f"%!(EXTRA {', '.join(map(_typed, remaining))})" if remaining else "")
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"wrong type for value; expected string; got {go_type(value)}")
+def number(text: str) -> int | float:
+    """A Go number: ``0x10``, ``0b1``, ``0o7``, ``1_000``, ``1e3``. Raises ValueError if it is none, OverflowError."""
+    try:
+        value = int(text, 0) if not re.fullmatch(r"[+-]?0\d+", text) else int(text, 8)
+    except ValueError:
+        return float(text)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError
     return value
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"wrong type for value; expected int; got {go_type(value)}")
-    return value
-
-
-def _strings(value: object) -> list[str]:
-    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-        raise ValueError(f"wrong type for value; expected []string; got {go_type(value)}")
-    return list(value)
-
-
-def _len(value: object) -> int:
-    if isinstance(value, str):
-        return len(value.encode())
-    if isinstance(value, list | tuple | Mapping):
-        return len(value)
-    raise ValueError("len of nil pointer" if value is None else f"len of type {go_type(value)}")
-
-
-def _index(value: object, *keys: object) -> object:
-    for key in keys:
-        value = _index_one(value, key)
-    return value
-
-
-def _index_one(value: object, key: object) -> object:
-    if isinstance(value, Mapping):
-        if not isinstance(key, str):
-            raise ValueError(f"value has type {go_type(key)}; should be string")
-        # Go answers with the zero value of what the map holds: of a map of strings, the empty one.
-        zero = "" if all(isinstance(each, str) for each in value.values()) else None
-        return value.get(key, zero)
-    if value is None:
-        raise ValueError("index of untyped nil")
-    if not isinstance(value, str | list | tuple):
-        raise ValueError(f"can't index item of type {go_type(value)}")
-    items: Any = value.encode() if isinstance(value, str) else value
-    if not isinstance(key, int) or isinstance(key, bool):
-        raise ValueError(f"cannot index slice/array with type {go_type(key)}")
-    if not 0 <= key < len(items):
-        raise ValueError(f"index out of range: {key}")
-    return items[key]
-
-
-def _slice(value: object, *bounds: object) -> object:
-    if not isinstance(value, str | list | tuple):
-        raise ValueError(f"can't slice item of type {go_type(value)}")
-    if len(bounds) > 2:
-        raise ValueError(f"too many slice indexes: {len(bounds)}")
-    numbers = [_int(bound) for bound in bounds]
-    start, end = (numbers + [0, len(value)][len(numbers) :])[:2]
-    for bound in (start, end):
-        if not 0 <= bound <= len(value):
-            raise ValueError(f"index out of range: {bound}")
-    if start > end:
-        raise ValueError(f"invalid slice index: {start} > {end}")
-    return value[start:end]
-
-
-def _kind(value: object) -> type | None:
-    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
-
-
-def _equal(first: object, second: object) -> bool:
-    if first is None or second is None:
-        return first is second
-    if _kind(first) != _kind(second):
-        raise ValueError("incompatible types for comparison")
-    if _kind(first) is None:
-        raise ValueError(f"non-comparable type {show(first)}: {go_type(first)}")
-    return first == second
-
-
-def _eq(first: object, *others: object) -> bool:
-    if not others:
-        raise ValueError("missing argument for comparison")
-    return any(_equal(first, other) for other in others)
-
-
-def _less(first: Any, second: Any) -> bool:
-    if _kind(first) in (None, bool) or _kind(second) in (None, bool):
-        raise ValueError("invalid type for comparison")
-    if _kind(first) != _kind(second):
-        raise ValueError("incompatible types for comparison")
-    return bool(first < second)
-
-
-def _json(value: object) -> str:
-    return harmless(msgspec.json.encode(value, order="deterministic", enc_hook=str).decode())
-
-
-def _title(text: object) -> str:
-    return re.sub(r"\b\w", lambda found: found[0].upper(), _string(text))
-
-
-def _pad_with_spaces(text: object, before: object, after: object) -> str:
-    source = _string(text)
-    return " " * _int(before) + source + " " * _int(after) if source else source
-
-
-def _truncate(text: object, length: object) -> str:
-    if _int(length) < 0:
-        raise ValueError(f"slice bounds out of range [:{length}]")
-    return _string(text)[: _int(length)]
-
-
-class Function(NamedTuple):
-    """A function of the language, with how many arguments it takes; ``most`` is None when there is no limit."""
-
-    call: Callable[..., object]
-    least: int
-    most: int | None
-
-
-FUNCTIONS = {
-    "eq": Function(_eq, 1, None),
-    "ne": Function(lambda first, second: not _equal(first, second), 2, 2),
-    "lt": Function(_less, 2, 2),
-    "le": Function(lambda first, second: _less(first, second) or _equal(first, second), 2, 2),
-    "gt": Function(lambda first, second: not (_less(first, second) or _equal(first, second)), 2, 2),
-    "ge": Function(lambda first, second: not _less(first, second), 2, 2),
-    "not": Function(lambda value: not truth(value), 1, 1),
-    # Here for their arity: a template evaluates these two itself, no further than it must.
-    "and": Function(lambda *values: values[-1], 1, None),
-    "or": Function(lambda *values: values[-1], 1, None),
-    "index": Function(_index, 1, None),
-    "slice": Function(_slice, 1, None),
-    "len": Function(_len, 1, 1),
-    "print": Function(_print, 0, None),
-    "printf": Function(_printf, 1, None),
-    "println": Function(_println, 0, None),
-    "json": Function(_json, 1, 1),
-    "split": Function(lambda text, separator: _split(_string(text), _string(separator)), 2, 2),
-    "join": Function(lambda texts, separator: _string(separator).join(_strings(texts)), 2, 2),
-    "title": Function(_title, 1, 1),
-    "lower": Function(lambda text: _string(text).lower(), 1, 1),
-    "upper": Function(lambda text: _string(text).upper(), 1, 1),
-    "pad": Function(_pad_with_spaces, 3, 3),
-    "truncate": Function(_truncate, 2, 2),
-}
-"""Go's predefined functions that Docker's users use, then Docker's own (its manual: "Format command output")."""
-
-
-def _split(text: str, separator: str) -> list[str]:
-    return text.split(separator) if separator else list(text)

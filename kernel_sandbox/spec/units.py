@@ -9,7 +9,7 @@ from kernel_sandbox.errors import UsageError
 
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])i?)?b?", re.IGNORECASE)
+_SIZE = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])i?)?b?"
 _BINARY_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX_SIZE = 2**63 - 1
 
@@ -85,7 +85,7 @@ def _human_hours(exact_hours: float) -> str:
 
 def parse_bytes(text: str) -> int:
     """Bytes of a size in binary units: ``512m``, ``1g``, ``64 KiB``, ``100b``; raises UsageError."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match:
         raise UsageError(f"invalid size: '{text}'")
     number, unit = match.groups(default="")

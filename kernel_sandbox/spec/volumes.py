@@ -14,7 +14,7 @@ import msgspec
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec.options import Bind, ContainerOptions, VolumeMount
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _READONLY = "ro"
 _MODES = ("rw", "z", "Z", _READONLY)
 _MOST_MOUNTS = 100
@@ -36,7 +36,7 @@ def checked_name(name: str) -> str:
         raise SandboxError(
             f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
         )
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise SandboxError(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'

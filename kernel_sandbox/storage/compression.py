@@ -4,16 +4,14 @@ Recognises gzip (RFC 1952), bzip2, xz and zstd (RFC 8878) by their first bytes a
 memory; writes gzip whose bytes depend on nothing but the content. What does not belong here: tar, files, digests.
 """
 
-import bz2
 import io
-import lzma
 import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, cast
 
 from kernel_sandbox.errors import CorruptContent
-from kernel_sandbox.storage.tar import Sink
+from kernel_sandbox.storage.tar import CHUNK, Sink
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,8 +26,10 @@ except ImportError:  # no wheel for this processor
 _OUTPUT = 1 << 18
 _MEMORY = 1 << 28  # what an xz stream may ask for
 _WINDOW = 1 << 27  # the largest zstd window that decoders are asked to accept
-_BOMB_SIZE = 1 << 30  # bytes that any stream may hold
+_BOMB_SIZE = 1 << 30  # bytes that any stream, or any image, may hold
 _BOMB_RATIO = 200  # how many times its own size one that holds more may hold
+_FILLED_RATIO = 180  # how many times its own size a long stream of ours holds at most
+_EMPTY_BLOCK = b"\0\0\0\xff\xff"  # deflate's, of no bytes (RFC 1951, 3.2.4)
 _GZIP = 31  # zlib's window bits for gzip framing
 
 
@@ -67,7 +67,7 @@ class _Unbounded:
 
 class _Format(NamedTuple):
     name: str
-    magic: bytes
+    magics: tuple[bytes, ...]
     piece: int  # compressed bytes given at a time
     start: Callable[[], tuple[_Decompressor, type[Exception]]]  # and what it raises for damaged input
 
@@ -79,10 +79,14 @@ def _gzip() -> tuple[_Decompressor, type[Exception]]:
 
 
 def _bzip2() -> tuple[_Decompressor, type[Exception]]:
+    import bz2
+
     return bz2.BZ2Decompressor(), OSError
 
 
 def _xz() -> tuple[_Decompressor, type[Exception]]:
+    import lzma
+
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), lzma.LZMAError
 
 
@@ -94,11 +98,12 @@ def _zstd() -> tuple[_Decompressor, type[Exception]]:
     return _Unbounded(cast("zlib._Decompress", stream)), zstandard.ZstdError
 
 
+_SKIPPABLE = tuple(bytes((first,)) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))  # frames that pzstd begins with
 _FORMATS = (
-    _Format("gzip", b"\x1f\x8b\x08", 1 << 14, _gzip),
-    _Format("bzip2", b"BZh", 1 << 16, _bzip2),
-    _Format("xz", b"\xfd7zXZ\0", 1 << 16, _xz),
-    _Format("zstd", b"\x28\xb5\x2f\xfd", 1 << 9, _zstd),
+    _Format("gzip", (b"\x1f\x8b\x08",), 1 << 14, _gzip),
+    _Format("bzip2", (b"BZh",), 1 << 16, _bzip2),
+    _Format("xz", (b"\xfd7zXZ\0",), 1 << 16, _xz),
+    _Format("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE), 1 << 9, _zstd),
 )
 
 
@@ -152,15 +157,18 @@ class _Decompressed(io.RawIOBase):
             self._input = self._decompressor.unused_data
         self._taken += len(data) - len(self._input)
         self._given += len(content)
-        self._check_size()
+        if not self._is_trusted:
+            check_bulk(f"the {self._format.name} stream", self._given, self._taken)
         return content
 
-    def _check_size(self) -> None:
-        if self._given > max(_BOMB_SIZE, _BOMB_RATIO * self._taken) and not self._is_trusted:
-            raise CorruptContent(
-                f"the {self._format.name} stream holds more than {_BOMB_SIZE >> 30} GiB, and {_BOMB_RATIO} times its "
-                "own size: it is made to fill a disk"
-            )
+
+def check_bulk(what: str, held: int, stored: int) -> None:
+    """Raises CorruptContent where *what* holds so many bytes in those that are stored that it can only be a bomb."""
+    if held > max(_BOMB_SIZE, _BOMB_RATIO * stored):
+        raise CorruptContent(
+            f"{what} holds more than {_BOMB_SIZE >> 30} GiB, and {_BOMB_RATIO} times its own size: it is made to fill "
+            "a disk"
+        )
 
 
 def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> io.BufferedReader:
@@ -173,7 +181,7 @@ def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> io.BufferedReade
     buffered: io.BufferedReader = io.BufferedReader(_Unowned(raw), _OUTPUT)
     start = buffered.peek(8)
     for format in _FORMATS:
-        if start.startswith(format.magic):
+        if start.startswith(format.magics):
             return io.BufferedReader(_Decompressed(buffered, format, is_trusted), _OUTPUT)
     return buffered
 
@@ -199,18 +207,45 @@ class _Unowned(io.RawIOBase):
 
 
 class GzipWriter:
-    """A gzip stream on ``out``: level 1, no name, no time, so that the same content gives the same bytes."""
+    """A gzip stream on ``out``: level 1, no name, no time, so that the same content gives the same bytes.
+
+    isal's output depends on how much it is given at once, so that is always as much. Gigabytes of zeros are filled up
+    with empty blocks, lest the stream be taken for a decompression bomb.
+    """
 
     def __init__(self, out: Sink) -> None:
         self._out = out
         self._compressor = (isal_zlib or zlib).compressobj(1, zlib.DEFLATED, _GZIP)
+        self._parts: list[bytes] = []
+        self._room = CHUNK
+        self._taken = self._given = 0  # bytes not compressed, and compressed
 
     def write(self, data: bytes, /) -> int:
         """Compress ``data``; returns its length, as files do."""
-        compressed = self._compressor.compress(data)
-        if compressed:
-            self._out.write(compressed)
+        left = data
+        while left:
+            part, left = left[: self._room], left[self._room :]
+            self._parts.append(part)
+            self._room -= len(part)
+            if not self._room:
+                self._compress()
         return len(data)
+
+    def _compress(self) -> None:
+        content = b"".join(self._parts)
+        self._parts.clear()
+        self._room = CHUNK
+        self._taken += len(content)
+        self._give(self._compressor.compress(content))
+        missing = self._taken // _FILLED_RATIO - self._given
+        if missing > 0 and self._taken > _BOMB_SIZE // 2:
+            self._give(self._compressor.flush(zlib.Z_SYNC_FLUSH))  # up to a byte's end, where a block may begin
+            self._give(_EMPTY_BLOCK * (missing // len(_EMPTY_BLOCK)))
+
+    def _give(self, compressed: bytes) -> None:
+        if compressed:
+            self._given += len(compressed)
+            self._out.write(compressed)
 
     def __enter__(self) -> Self:
         return self
@@ -219,7 +254,8 @@ class GzipWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._out.write(self._compressor.flush())
+            self._compress()
+            self._give(self._compressor.flush())
 
 
 def gzip_writer(out: Sink) -> GzipWriter:

@@ -1,7 +1,8 @@
 """The store's images, their names and where their blobs are known from: rows to values and back.
 
-Reference counting is the database's: an image's layers are rows, and a container's image cannot be forgotten. Not here:
-files, events, and what a change means. Times are nanoseconds since the epoch.
+Reference counting is the database's: an image's layers are rows, and a container's image cannot be forgotten. One that
+is removed all the same is hidden: only the container finds it, and it goes with the last of them. Not here: files,
+events, and what a change means. Times are nanoseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -70,12 +71,13 @@ class ImageRecords:
         self._database = database
 
     def add(self, image: Image) -> None:
-        """Record an image with its names, taken from any other. One that is recorded keeps its manifest."""
+        """Record an image with its names, taken from any other. One that is recorded keeps its manifest, and shows."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO images (id, manifest, manifest_size, created, size, fingerprint, media_type, parent) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET fingerprint = excluded.fingerprint WHERE excluded.fingerprint != ''",
+                "ON CONFLICT(id) DO UPDATE SET removed = 0, "
+                "fingerprint = iif(excluded.fingerprint != '', excluded.fingerprint, fingerprint)",
                 (image.id, image.manifest, image.manifest_size, image.created, image.size, image.fingerprint,
                  image.media_type, image.parent),
             )  # fmt: skip
@@ -100,7 +102,7 @@ class ImageRecords:
             connection.execute("DELETE FROM digests WHERE name = ?", (name,))
 
     def add_digest(self, image: Digest, name: str) -> None:
-        """Record that a registry knows an image by *name*, a canonical reference with a digest."""
+        """Record that a registry knows an image, if it is still here, by *name*, a reference with a digest."""
         with self._database.transaction() as connection:
             _add_digest(connection, image, name)
 
@@ -110,13 +112,18 @@ class ImageRecords:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM images WHERE id = ?", (image,))
         except sqlite3.IntegrityError as error:
-            raise Conflict(
-                f"image {image.hex[:12]} is being used by a container: remove the container first"
-            ) from error
+            raise Conflict(f"image {image.short} is being used by a container: remove the container first") from error
 
-    def all(self) -> tuple[Image, ...]:
-        """Every image, newest first."""
-        return self._images("SELECT * FROM images ORDER BY created DESC, id")
+    def hide(self, image: Digest) -> None:
+        """Forget an image that containers use: its names at once, itself with the last of these."""
+        with self._database.transaction() as connection:
+            for table in ("tags", "digests"):
+                connection.execute(f"DELETE FROM {table} WHERE image = ?", (image,))  # noqa: S608  our own table names
+            connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (image,))
+
+    def all(self, hidden: bool = False) -> tuple[Image, ...]:
+        """Every image, newest first; *hidden* ones, too."""
+        return self._images("SELECT * FROM images WHERE removed <= ? ORDER BY created DESC, id", hidden)
 
     def by_name(self, name: str) -> Image | None:
         """The image that a canonical reference, with a tag or with a digest, names, if any."""
@@ -129,11 +136,17 @@ class ImageRecords:
 
     def by_id(self, prefix: str) -> tuple[Image, ...]:
         """The images whose id's hexadecimal part starts so."""
-        return self._images("SELECT * FROM images WHERE substr(id, 8, ?) = ?", len(prefix), prefix)
+        return self._images("SELECT * FROM images WHERE substr(id, 8, ?) = ? AND NOT removed", len(prefix), prefix)
+
+    def of_container(self, image: Digest) -> Image | None:
+        """The image that a container was made from, hidden or not; None for a container that is gone, too."""
+        found = self._images("SELECT * FROM images WHERE id = ?", image)
+        return found[0] if found else None
 
     def children(self, image: Digest) -> tuple[Digest, ...]:
         """The ids of the images that were committed from an image."""
-        return tuple(Digest(row["id"]) for row in self._database.rows("SELECT id FROM images WHERE parent = ?", image))
+        rows = self._database.rows("SELECT id FROM images WHERE parent = ? AND NOT removed", image)
+        return tuple(Digest(row["id"]) for row in rows)
 
     def _images(self, query: str, *parameters: object) -> tuple[Image, ...]:
         rows = self._database.rows(query, *parameters)
@@ -186,7 +199,7 @@ def _tag(connection: sqlite3.Connection, image: Digest, name: str) -> None:
 
 
 def _add_digest(connection: sqlite3.Connection, image: Digest, name: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?)", (name, image))
+    connection.execute("INSERT OR REPLACE INTO digests SELECT ?, id FROM images WHERE id = ?", (name, image))
 
 
 def _grouped(rows: Iterable[sqlite3.Row]) -> dict[str, list[sqlite3.Row]]:

@@ -56,9 +56,13 @@ class Tee:
 
 
 class Verified:
-    """An archive that must have this *diff_id*: at its end reading raises CorruptContent where it has another."""
+    """An archive that must have this *diff_id*: at its end reading raises CorruptContent where it has another.
+
+    ``length`` is how many bytes have been read.
+    """
 
     def __init__(self, source: io.BufferedReader, diff_id: str) -> None:
+        self.length = 0
         self._source = source
         self._diff_id = diff_id
         self._hash = hashlib.sha256()
@@ -66,6 +70,7 @@ class Verified:
     def read(self, size: int, /) -> bytes:
         data = self._source.read1(size)
         if data:
+            self.length += len(data)
             self._hash.update(data)
         elif f"sha256:{self._hash.hexdigest()}" != self._diff_id:
             raise CorruptContent(f"a layer is damaged: its content is not {self._diff_id}")

@@ -3,23 +3,23 @@
 Here: blobs in and out, verified each way, and the two files that make a directory a layout.
 Not here: which blobs are needed, what they mean, unpacked layers.
 
-A blob appears under its final name complete and verified, or not at all. Names and content of a layout from
-elsewhere are hostile: digests are safe file names, blobs are opened as regular files only, sizes are bounded.
+A blob appears under its final name complete and verified, on the disk too, or not at all. Names and content of a layout
+from elsewhere are hostile: digests are safe file names, blobs are opened as regular files only, sizes are bounded.
 """
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from kernel_sandbox.errors import CorruptContent, NotFound
 from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
-from kernel_sandbox.spec.image import MAX_DOCUMENT, OCI_INDEX, Descriptor, Index, LayoutHeader, decode, encode
+from kernel_sandbox.spec.image import MAX_DOCUMENT, OCI_INDEX, Descriptor, Index, LayoutHeader, encode
 from kernel_sandbox.storage.staging import Staging, store_errors, sync_directory, write_durably
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ HEADER = LayoutHeader(image_layout_version="1.0.0")
 _BUFFER = 1 << 20
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(msgspec.Struct, frozen=True):
     """Stored content: its digest and its size in bytes."""
 
     digest: Digest
@@ -117,22 +116,21 @@ class ImageLayout:
         with store_errors(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
-    def read_index(self) -> Index:
-        """The images that the layout names; raises NotFound where it is no layout, and CorruptContent."""
-        header = decode(LayoutHeader, self._read_file(_HEADER_FILE))
-        if header.image_layout_version != HEADER.image_layout_version:
-            raise CorruptContent(f"{self.path} has image layout version {header.image_layout_version[:20]!r}")
-        return decode(Index, self._read_file(_INDEX_FILE))
+    def sync(self) -> None:
+        """Makes the names of all blobs survive a crash of the machine: to be called before something counts on them."""
+        for algorithm in HEX_LENGTH:
+            with store_errors(self.path), contextlib.suppress(FileNotFoundError):
+                sync_directory(os.path.join(self.path, "blobs", algorithm))
 
     def write_index(self, manifests: Sequence[Descriptor]) -> None:
         """Makes ``manifests`` all that the layout names, each by its annotation ``REF_NAME``.
 
-        Callers that change what they read hold a lock of their own.
+        After a crash of the machine the index is the old one or the new one. Callers that change what they read hold
+        a lock of their own.
         """
         with self._staging.file() as path, store_errors(path):
             write_durably(path, encode(_index(manifests)), 0o644)
             os.rename(path, os.path.join(self.path, _INDEX_FILE))
-            sync_directory(self.path)
 
     def _write_new(self, name: str, data: bytes) -> None:
         target = os.path.join(self.path, name)
@@ -143,16 +141,6 @@ class ImageLayout:
             with contextlib.suppress(FileExistsError):
                 os.link(path, target)
         sync_directory(self.path)
-
-    def _read_file(self, name: str) -> bytes:
-        path = os.path.join(self.path, name)
-        with store_errors(path):
-            try:
-                file = _open_regular(path)
-            except FileNotFoundError:
-                raise NotFound(f"{self.path} is not an image layout: it has no {name}") from None
-            with file:
-                return file.read(MAX_DOCUMENT + 1)
 
     def _open_raw(self, digest: Digest) -> io.FileIO:
         path = self.blob_path(digest)
@@ -180,6 +168,8 @@ class BlobWriter:
         self._path = path
         self._file = file
         self._algorithm = algorithm
+        import hashlib
+
         self._hash = hashlib.new(algorithm)
         self._limit = limit
         self.size = 0
@@ -213,7 +203,6 @@ class BlobWriter:
             os.fsync(self._file.fileno())
             os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
             os.rename(self._path, target)
-            sync_directory(os.path.dirname(target))
 
 
 class _VerifiedReader(io.RawIOBase):
@@ -222,6 +211,8 @@ class _VerifiedReader(io.RawIOBase):
     def __init__(self, file: io.FileIO, expected: Digest):
         self._file = file
         self._expected = expected
+        import hashlib
+
         self._hash = hashlib.new(expected.algorithm)
 
     def readable(self) -> bool:

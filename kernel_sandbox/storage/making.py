@@ -14,60 +14,36 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
-from kernel_sandbox.errors import CorruptContent, HostError
+from kernel_sandbox.errors import CorruptContent, HostError, StoreError
 from kernel_sandbox.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from kernel_sandbox.storage import ownership as owners
+from kernel_sandbox.storage import sparse
+from kernel_sandbox.storage.limits import Limits, check, parts_of
 from kernel_sandbox.storage.overlay import (
     CAPABILITY_XATTR,
     MAX_MAJOR,
     MAX_MINOR,
     NODE_XATTR,
     OPAQUE_XATTR,
-    OVERLAY_XATTRS,
     REMEMBERED_XATTRS,
     encode_node,
     is_whiteout,
 )
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import CHUNK, SECOND, Entry, Kind, TarReader, shown
+from kernel_sandbox.storage.tar import CHUNK, Entry, Kind, TarReader, shown
 
 T = TypeVar("T")
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAPABILITY = "security.capability"
-_NO_ID = 0xFFFFFFFF
-_MAX_TIME = (1 << 40) * SECOND
 _NODE_KINDS = {Kind.CHARACTER: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _UNSUPPORTED = (errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL)
 _TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE)
 _LARGE = 16 << 20  # bytes for which room is looked for before they are written
-_ZEROS = bytes(CHUNK)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one layer may hold at most: entries, bytes of all files together, and for each entry bytes of its
-    path (with the final NUL, as PATH_MAX counts) and bytes of all its extended attributes."""
-
-    entries: int = 500_000
-    bytes: int = 64 << 30
-    path: int = 4096
-    xattrs: int = 1 << 16
-
-
-def parts_of(name: bytes, what: str, limits: Limits) -> tuple[bytes, ...]:
-    """Split an archived name into components, refusing what could mean a place outside the root."""
-    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
-    if not name or name.startswith(b"/") or b".." in parts or b"\0" in name:
-        raise CorruptContent(f"the archive has a {what} that leads out of its root: {shown(name)}")
-    if len(name) >= limits.path and len(b"/".join(parts)) >= limits.path:
-        raise CorruptContent(f"the archive has a {what} of {len(name)} bytes, which is too long: {shown(name)}")
-    return parts
 
 
 class Maker:
@@ -84,6 +60,7 @@ class Maker:
         self._single = ownership is Ownership.SINGLE
         self._limits = limits
         self._entries = 0
+        self._implied = 0
         self.size = 0
         self._keeps_times = keeps_times
         self._parent = -1  # descriptor of the last parent, as entries come directory by directory
@@ -108,18 +85,12 @@ class Maker:
 
     def _count(self, entry: Entry) -> None:
         self._entries += 1
-        self.size += entry.size + (len(entry.link) if entry.kind is Kind.SYMLINK else 0)
         if self._entries > self._limits.entries:
             raise CorruptContent(f"the archive has more than {self._limits.entries} entries")
+        self.size += entry.size + (len(entry.link) if entry.kind is Kind.SYMLINK else 0)
         if self.size > self._limits.bytes:
             raise CorruptContent(f"the archive unpacks to more than {self._limits.bytes} bytes at {shown(entry.name)}")
-        if entry.uid >= _NO_ID or entry.gid >= _NO_ID or abs(entry.mtime) > _MAX_TIME:
-            raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible owner or time")
-        if sum(len(name) + len(value) for name, value in entry.xattrs) > self._limits.xattrs:
-            raise CorruptContent(f"archive entry {shown(entry.name)} has too large extended attributes")
-        for name, _ in entry.xattrs:
-            if not name or b"\0" in name or name.startswith(OVERLAY_XATTRS):
-                raise CorruptContent(f"archive entry {shown(entry.name)} sets the attribute {shown(name)}")
+        check(entry, self._limits)
 
     def _make_room(self, size: int) -> None:
         """Whether the file system has so many bytes: what cannot be kept is not begun."""
@@ -141,16 +112,10 @@ class Maker:
 
     def _reach(self, parts: tuple[bytes, ...]) -> int:
         """Return a descriptor of a directory, making those on the way that the archive did not name."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return self._resolve(parts)
-        fd = os.dup(self._root)
+        depth, fd = self._deepest(parts)
         try:
-            for depth, part in enumerate(parts, 1):
-                try:
-                    deeper = self._resolve(parts[:depth])
-                except (FileNotFoundError, NotADirectoryError):
-                    self._make_implied(fd, part)
-                    deeper = self._resolve(parts[:depth])
+            for part in parts[depth:]:
+                deeper = self._make_implied(fd, part)
                 os.close(fd)
                 fd = deeper
         except BaseException:
@@ -158,11 +123,22 @@ class Maker:
             raise
         return fd
 
-    def _make_implied(self, parent: int, name: bytes) -> None:
+    def _deepest(self, parts: tuple[bytes, ...]) -> tuple[int, int]:
+        """How much of a path is there, and a descriptor of that much."""
+        for depth in range(len(parts), 0, -1):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return depth, self._resolve(parts[:depth])
+        return 0, os.dup(self._root)
+
+    def _make_implied(self, parent: int, name: bytes) -> int:
+        self._implied += 1
+        if self._implied > self._limits.implied:
+            raise CorruptContent(f"the archive has more than {self._limits.implied} directories that it does not name")
         time = os.stat(parent).st_mtime_ns
-        os.close(self._make_directory(parent, name)[0])
+        made, _ = self._make_directory(parent, name)
         if self._keeps_times:
             os.utime(".", ns=(time, time), dir_fd=parent)
+        return made
 
     def _resolve(self, parts: tuple[bytes, ...], flags: int = _PARENT) -> int:
         return openat2(self._root, b"/".join(parts) or b".", flags, resolve=self._resolution())
@@ -222,7 +198,7 @@ class Maker:
 
     def _copy_whole(self, fd: int, size: int) -> None:
         self._make_room(size)
-        if size >= CHUNK:
+        if size >= sparse.HOLE:
             os.ftruncate(fd, size)
         self._copy(fd, size)
 
@@ -240,12 +216,7 @@ class Maker:
         while size:
             data = self._reader.read(min(size, CHUNK))
             size -= len(data)
-            if data == _ZEROS:
-                os.lseek(fd, CHUNK, os.SEEK_CUR)
-                continue
-            written = os.write(fd, data)
-            while written < len(data):
-                written += os.write(fd, memoryview(data)[written:])
+            sparse.write(fd, data)
 
     def _add_hardlink(self, parent: int, name: bytes, entry: Entry) -> None:
         parts = parts_of(entry.link, "hard link", self._limits)
@@ -396,6 +367,11 @@ def _set_xattr(file: int | bytes, name: str, value: bytes) -> None:
     try:
         os.setxattr(file, name, value, follow_symlinks=is_open)
     except OSError as error:
+        if error.errno in _TOO_LARGE:
+            raise StoreError(
+                f"no room for the attribute {name!a} of {len(value)} bytes: free some space, or move the store to "
+                "a file system that holds so large ones, as XFS does"
+            ) from error
         if error.errno not in _UNSUPPORTED or (is_open and name.startswith("user.")):
             raise
         if is_open and name == _CAPABILITY:

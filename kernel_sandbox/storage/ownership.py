@@ -11,7 +11,8 @@ What belongs here: those attributes' names and coding, and the two ways of ownin
 import enum
 import struct
 import zlib
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kernel_sandbox.errors import CorruptContent
 
@@ -50,14 +51,13 @@ def decode_owner(value: bytes) -> tuple[int, int]:
     return ids[_UID], ids[_GID]
 
 
-@dataclass
-class InsideOwners:
+class InsideOwners(msgspec.Struct):
     """Owners of the links and fifos in one directory: by name, and of all the others in it.
 
     As an attribute: for each owner the ids, the number of names and their checksums; no names mean all the others.
     """
 
-    named: dict[int, tuple[int, int]] = field(default_factory=dict)
+    named: dict[int, tuple[int, int]] = {}
     others: tuple[int, int] = (0, 0)
 
     def add(self, name: bytes, uid: int, gid: int) -> None:

@@ -17,30 +17,27 @@ import enum
 import errno
 import os
 import stat
-import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from kernel_sandbox.errors import CorruptContent, SandboxError
+from kernel_sandbox.storage import attributes, sparse
 from kernel_sandbox.storage import ownership as owners
-from kernel_sandbox.storage import sparse
 from kernel_sandbox.storage.overlay import (
-    CAPABILITY_XATTR,
     NODE_XATTR,
     OPAQUE,
-    OVERLAY_XATTRS,
-    REMEMBERED_XATTRS,
     WHITEOUT,
     decode_node,
     is_opaque,
     is_whiteout,
 )
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header, shown
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, shown
+from kernel_sandbox.storage.tar_writing import header
 from kernel_sandbox.storage.tree import opened, opened_beneath, unless_gone
 
 Path = str | os.PathLike[str]
@@ -54,11 +51,8 @@ _KINDS = {
     stat.S_IFCHR: Kind.CHARACTER,
     stat.S_IFBLK: Kind.BLOCK,
 }
-_LOCAL_XATTRS = frozenset((b"security.selinux", b"security.ima", b"security.evm"))  # mean something on this host only
 _ZEROS = 256 << 20
 _PATH_MAX = 4096  # with the final NUL
-_CAPABILITY = b"security.capability"
-_CAPABILITY_V2, _CAPABILITY_V3 = 0x02000000, 0x03000000
 
 
 def pack_diff(upper: Path, out: Sink, ownership: Ownership, exclude: frozenset[bytes] = frozenset()) -> None:
@@ -106,8 +100,7 @@ class _Form(enum.Enum):
     PLAIN = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Directory:
+class _Directory(msgspec.Struct, frozen=True):
     """A directory still to be written, and the layers that have a part in it, topmost first."""
 
     path: bytes
@@ -155,7 +148,7 @@ class _Packer:
                 os.close(fd)
         elif not stat.S_ISSOCK(status.st_mode):
             link = os.readlink(b"", dir_fd=top) if stat.S_ISLNK(status.st_mode) else b""
-            self._out.write(header(self._entry(name, status, _xattrs(path, follow=True), link)))
+            self._out.write(header(self._entry(name, status, attributes.read(path, follow=True), link)))
         self._out.write(END)
 
     def _directory(self, directory: _Directory) -> list[_Directory]:
@@ -173,7 +166,7 @@ class _Packer:
             top = next(iter(parts.values()))
             if directory.path or self._prefix:
                 name = self._prefix + directory.path + (b"/" if directory.path else b"")
-                self._out.write(header(self._entry(name, os.fstat(top), _xattrs(top))))
+                self._out.write(header(self._entry(name, os.fstat(top), attributes.read(top))))
             if self._form is _Form.DIFF and is_opaque(top):
                 self._write_whiteout(directory.path, OPAQUE)
             return self._files(directory.path, parts)
@@ -224,7 +217,7 @@ class _Packer:
             self._regular(parent, name, full)
         else:
             link = _link_target(parent, name) if stat.S_ISLNK(status.st_mode) else b""
-            xattrs = _xattrs(b"/proc/self/fd/%d/%s" % (parent, name))
+            xattrs = attributes.read(b"/proc/self/fd/%d/%s" % (parent, name))
             self._out.write(header(self._owned(self._entry(full, status, xattrs, link), parent, name)))
         if status.st_nlink > 1:
             self._linked[identity] = full
@@ -243,7 +236,7 @@ class _Packer:
 
     def _hardlink(self, parent: int, name: bytes, full: bytes, status: os.stat_result, first: bytes) -> Entry:
         """One more name for a file. It repeats what the file is like: readers set that again after linking."""
-        entry = self._entry(full, status, _xattrs(b"/proc/self/fd/%d/%s" % (parent, name)))
+        entry = self._entry(full, status, attributes.read(b"/proc/self/fd/%d/%s" % (parent, name)))
         if not stat.S_ISREG(status.st_mode):
             entry = self._owned(entry, parent, name)
         return replace(entry, kind=Kind.HARDLINK, size=0, link=first, major=0, minor=0)
@@ -253,7 +246,7 @@ class _Packer:
             self._content(fd, status, full)
 
     def _content(self, fd: int, status: os.stat_result, full: bytes) -> None:
-        entry = self._entry(full, status, _xattrs(fd))
+        entry = self._entry(full, status, attributes.read(fd))
         segments = self._segments(fd, entry, status)
         if segments is not None:
             self._out.write(sparse.header(entry, segments))
@@ -312,7 +305,7 @@ class _Packer:
             link=link,
             major=major,
             minor=minor,
-            xattrs=_archived(xattrs),
+            xattrs=attributes.archived(xattrs, self._single),
         )
 
 
@@ -358,39 +351,3 @@ def _merged(found: list[tuple[int, Kind]]) -> tuple[int, ...]:
             break
         layers.append(layer)
     return tuple(layers)
-
-
-def _xattrs(file: int | bytes, follow: bool = False) -> dict[bytes, bytes]:
-    """All attributes of an open file, or of one that must not be opened; none where there cannot be any."""
-    follow = follow or isinstance(file, int)
-    found: dict[bytes, bytes] = {}
-    with suppress(OSError):
-        for name in os.listxattr(file, follow_symlinks=follow):
-            with suppress(OSError):
-                found[os.fsencode(name)] = os.getxattr(file, name, follow_symlinks=follow)
-    return found
-
-
-def _archived(xattrs: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """The attributes an archive keeps: not overlayfs's, not our own, not this host's labels."""
-    if not xattrs:
-        return ()
-    kept = {
-        name: value
-        for name, value in xattrs.items()
-        if not name.startswith(OVERLAY_XATTRS) and name not in REMEMBERED_XATTRS and name not in _LOCAL_XATTRS
-    }
-    capability = kept.get(_CAPABILITY, xattrs.get(CAPABILITY_XATTR.encode()))
-    if capability is not None:
-        kept[_CAPABILITY] = _portable_capability(capability)
-    return tuple(sorted(kept.items()))
-
-
-def _portable_capability(value: bytes) -> bytes:
-    """File capabilities without the user namespace they were set in (capabilities(7), version 3 to version 2)."""
-    if len(value) != 24:
-        return value
-    (magic,) = struct.unpack_from("<I", value)
-    if magic & 0xFF000000 != _CAPABILITY_V3:
-        return value
-    return struct.pack("<I", magic & 0x00FFFFFF | _CAPABILITY_V2) + value[4:20]

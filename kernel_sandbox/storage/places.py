@@ -10,7 +10,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.linux import syscalls
@@ -24,8 +25,7 @@ _MAX_LINKS = 40
 _ATTEMPTS = 64
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Where a copy may go: what is there, behind every link; ``status`` is None where there is nothing."""
 
     path: Path
@@ -47,8 +47,7 @@ class Found:
         return self.path.text, None
 
 
-@dataclass(frozen=True)
-class Root:
+class Root(msgspec.Struct, frozen=True):
     """A root to look from: its descriptor, RESOLVE_* of openat2(2), and what to say of a path that is not there."""
 
     fd: int

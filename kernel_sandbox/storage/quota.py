@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 
 from kernel_sandbox.errors import HostError, UsageError
 from kernel_sandbox.linux import loop, syscalls
@@ -25,6 +24,8 @@ def check(size: int) -> None:
     """Raises UsageError for a size that holds no filesystem, HostError where this machine cannot make one."""
     if size < MINIMUM:
         raise UsageError(f"the storage size of a container is at least {MINIMUM >> 20}m")
+    import shutil
+
     if shutil.which(_PROGRAM) is None:
         raise HostError(f"cannot limit a container's storage: {_PROGRAM} is missing, install e2fsprogs")
     if not loop.is_available():

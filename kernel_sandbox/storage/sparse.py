@@ -1,4 +1,4 @@
-"""Writing files with holes into an archive: GNU tar's pax format 1.0.
+"""Files with holes: written into an archive in GNU tar's pax format 1.0, and made where an archive has zeros.
 
 Follows GNU tar's manual, "Storing Sparse Files". ``tar`` reads it, and the older formats too.
 """
@@ -10,9 +10,13 @@ import os
 
 from msgspec.structs import replace
 
-from kernel_sandbox.storage import tar
+from kernel_sandbox.storage import tar, tar_writing
 
+HOLE = 16 << 10
+"""Bytes of zeros that become a hole, where they begin at a multiple of as many."""
 _MAX_SEGMENTS = 1 << 12
+_ZEROS = bytes(tar.CHUNK)
+_ZEROS_OF_HOLE = bytes(HOLE)
 
 
 def segments(fd: int, size: int) -> tuple[tuple[int, int], ...]:
@@ -55,4 +59,24 @@ def header(entry: tar.Entry, pieces: tuple[tuple[int, int], ...]) -> bytes:
     )
     stored = len(map_) + sum(length for _, length in pieces)
     name = b"GNUSparseFile.0/" + os.path.basename(entry.name)
-    return tar.header(replace(entry, name=name, size=stored), extensions) + map_
+    return tar_writing.header(replace(entry, name=name, size=stored), extensions) + map_
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write at an open file's position, with holes for long runs of zeros. One at the end takes ftruncate(2), too."""
+    if data == _ZEROS:
+        os.lseek(fd, len(data), os.SEEK_CUR)
+        return
+    written = 0
+    for start in range(0, len(data), HOLE):
+        if data.startswith(_ZEROS_OF_HOLE, start):
+            _write(fd, data[written:start])
+            os.lseek(fd, HOLE, os.SEEK_CUR)
+            written = start + HOLE
+    _write(fd, data[written:])
+
+
+def _write(fd: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])

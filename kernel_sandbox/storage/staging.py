@@ -12,13 +12,18 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
 
-from kernel_sandbox.errors import StoreError
+from kernel_sandbox.errors import SandboxError, StoreError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_PERMISSION = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _remove_tree(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path)
 
 
 @contextlib.contextmanager
@@ -37,6 +42,15 @@ def store_errors(path: str) -> Iterator[None]:
         raise StoreError(f"cannot use {os.fsdecode(where)}: {reason}; {remedy}") from error
 
 
+def try_lock(descriptor: int, operation: int) -> bool:
+    """Whether the lock could be had at once, LOCK_EX or LOCK_SH (flock(2)). Raises OSError."""
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Staging:
     """A directory of half-made entries, shared by many processes; on one file system with their final places.
 
@@ -44,7 +58,7 @@ class Staging:
     that only the store's user namespace may touch. What it cannot remove stays, abandoned.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], remove_tree: Callable[[str], None] = shutil.rmtree):
+    def __init__(self, directory: str | os.PathLike[str], remove_tree: Callable[[str], None] = _remove_tree):
         self.path = os.fspath(directory)
         self._remove_tree = remove_tree
 
@@ -81,6 +95,13 @@ class Staging:
             entries = sorted(entry.path for entry in os.scandir(self.path))
             return tuple(path for path in entries if _is_unlocked(path))
 
+    def clear(self) -> None:
+        """Removes the entries whose maker is dead, unless another process is doing it."""
+        for path in self.abandoned():
+            with _locked_if_free(path) as is_free:
+                if is_free:
+                    self._remove_entry(path)
+
     @contextlib.contextmanager
     def _entry(self, create: Callable[[str], int]) -> Iterator[str]:
         path = os.path.join(self.path, os.urandom(16).hex())
@@ -97,8 +118,11 @@ class Staging:
     def _remove_entry(self, entry: str) -> None:
         try:
             os.rmdir(entry)
+        except NotADirectoryError:
+            with contextlib.suppress(OSError):
+                os.unlink(entry)
         except OSError:
-            with contextlib.suppress(OSError, StoreError):
+            with contextlib.suppress(OSError, SandboxError):
                 self._remove_tree(entry)
 
     @contextlib.contextmanager
@@ -159,14 +183,19 @@ def _create_directory(path: str) -> int:
 
 
 def _is_unlocked(path: str) -> bool:
+    with _locked_if_free(path) as is_free:
+        return is_free
+
+
+@contextlib.contextmanager
+def _locked_if_free(path: str) -> Iterator[bool]:
+    """Whether nobody holds an entry, which is held until the end of the block then; one that is gone is not free."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return False
+        yield False
+        return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        yield try_lock(fd, fcntl.LOCK_EX)
     finally:
         os.close(fd)
-    return True

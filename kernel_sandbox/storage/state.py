@@ -192,12 +192,18 @@ class State:
             if action:
                 _tell(connection, container, action)
 
-    def remove_container(self, container: Container) -> None:
-        """Forget a container."""
+    def remove_container(self, container: Container) -> bool:
+        """Forget a container, and its image if that is hidden and nobody else's; whether it was."""
         with self._database.transaction() as connection:
             gone = connection.execute("DELETE FROM containers WHERE id = ?", (container.id,))
             if gone.rowcount:
                 _tell(connection, container, "destroy")
+            unseen = connection.execute(
+                "DELETE FROM images WHERE id = ? AND removed "
+                "AND NOT EXISTS (SELECT 1 FROM containers WHERE image = images.id)",
+                (container.image,),
+            )
+            return bool(unseen.rowcount)
 
     def containers(self) -> tuple[Container, ...]:
         """Every container, newest first."""

@@ -1,4 +1,4 @@
-"""The tar format: bytes to ``Entry`` values and back.
+"""The tar format: bytes to ``Entry`` values; ``tar_writing`` is the way back.
 
 Follows pax (POSIX.1-2017, ``pax``, "pax Interchange Format" and "ustar Interchange Format") and GNU tar's manual
 for what else is met: long names, base-256 numbers, sparse files (old format and pax 0.0, 0.1, 1.0). Extended
@@ -9,7 +9,7 @@ not: files, directories, whiteouts; they are in ``unpack`` and ``pack``.
 """
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn, Protocol
 
 import msgspec
@@ -23,11 +23,12 @@ SECOND = 1_000_000_000
 
 _MAX_EXTENSION = 1 << 20  # bytes in one extended header or long name
 _MAX_EXTENSIONS = 16  # such headers before one entry
-_MAX_GLOBALS = 1 << 14  # bytes that are said of all entries that follow
 _MAX_SEGMENTS = 1 << 16  # data segments of one sparse file
+_MAX_FILLING = 64 << 20  # bytes after the last entry
 _MAX_NUMBER = 1 << 63
 _MAX_DIGITS = 20
-_XATTR = b"SCHILY.xattr."
+XATTR = b"SCHILY.xattr."
+"""How the key of an attribute's record begins."""
 
 
 class Source(Protocol):
@@ -102,7 +103,6 @@ class TarReader:
         self._source = source
         self._left = 0  # content bytes of the current entry not read yet
         self._padding = 0
-        self._globals: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         while True:
@@ -159,31 +159,30 @@ class TarReader:
         return block
 
     def _next(self) -> Entry | None:
+        """The next entry with what its extended headers say. Where these are several, Go's reader decides, as for
+        Docker: the last one counts, a long name of GNU's before it, and what is said of all entries of none."""
         records: dict[bytes, bytes] = {}
+        long: dict[bytes, bytes] = {}
         sparse_map: list[bytes] = []
         extensions = 0
         while (block := self._block()) is not None:
             flag = block[156:157]
             if flag not in b"xgLKV":
-                return self._entry(block, {**self._globals, **records}, sparse_map)
+                return self._entry(block, {**records, **long}, sparse_map)
             extensions += 1
             data = self._extension(block, extensions)
             if flag == b"x":
-                records.update(_pax_records(data, sparse_map))
+                sparse_map = []
+                records = _pax_records(data, sparse_map)
             elif flag == b"g":
-                self._say_of_all(_pax_records(data, []))
+                records, long, sparse_map = {}, {}, []
             elif flag == b"L":
-                records[b"path"] = data.split(b"\0", 1)[0]
+                long[b"path"] = data.split(b"\0", 1)[0]
             elif flag == b"K":
-                records[b"linkpath"] = data.split(b"\0", 1)[0]
-        if extensions:
+                long[b"linkpath"] = data.split(b"\0", 1)[0]
+        if records or long:
             raise CorruptContent("the archive ends after an extended header, without its entry")
         return None
-
-    def _say_of_all(self, records: Mapping[bytes, bytes]) -> None:
-        self._globals.update(records)
-        if sum(len(key) + len(value) for key, value in self._globals.items()) > _MAX_GLOBALS:
-            raise CorruptContent("the archive has unreasonably large global headers")
 
     def _extension(self, block: bytes, count: int) -> bytes:
         size = _number(block[124:136], "size")
@@ -197,11 +196,11 @@ class TarReader:
         kind = _KINDS.get(flag)
         if kind is None:
             raise CorruptContent(f"archive entry {shown(name)} has the unknown type {flag!r}")
-        if kind is Kind.FILE and name.endswith(b"/") and flag != b"S":
+        if flag == b"\0" and name.endswith(b"/"):
             kind = Kind.DIRECTORY  # how the oldest archives write one
         stored = _decimal(records, b"size", block[124:136])
         size, segments = stored, None
-        if kind is not Kind.FILE and flag not in (b"D", b"\0", b"0"):
+        if kind is not Kind.FILE and flag not in (b"D", b"\0"):
             stored = size = 0  # a size here describes the target of a link, not content
         self._left, self._padding = stored, -stored % BLOCK
         if flag == b"S":
@@ -212,6 +211,9 @@ class TarReader:
             segments = self._pax_sparse(records, sparse_map, name)
         if segments is not None:
             _verify_segments(segments, size, self._left, name)
+        link = records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
+        if b"\0" in name or b"\0" in link:
+            raise CorruptContent(f"archive entry {shown(name)} has a name with a zero byte")
         device = kind is Kind.CHARACTER or kind is Kind.BLOCK
         return Entry(
             name=name,
@@ -221,10 +223,10 @@ class TarReader:
             gid=_decimal(records, b"gid", block[116:124]),
             mtime=_time(records[b"mtime"]) if records.get(b"mtime") else _signed(block[136:148]) * SECOND,
             size=size,
-            link=records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0],
+            link=link,
             major=_number(block[329:337], "device number") if device else 0,
             minor=_number(block[337:345], "device number") if device else 0,
-            xattrs=tuple((key[len(_XATTR) :], value) for key, value in records.items() if key.startswith(_XATTR)),
+            xattrs=tuple((_attribute(key), value) for key, value in records.items() if key.startswith(XATTR)),
             segments=segments,
         )
 
@@ -270,70 +272,26 @@ class TarReader:
         return [_integer(line, name) for line in lines[1:wanted]]
 
 
-def header(entry: Entry, extensions: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-    """Return an entry's header: ustar, with a pax extended header before it for what ustar cannot hold.
-
-    ``extensions`` are further records of the extended header. The same entry gives the same bytes. User and group
-    names are left empty: numbers alone have a meaning in another root.
-    """
-    records = [*extensions, *((_XATTR + name, value) for name, value in entry.xattrs)]
-    name, link, size, uid, gid = entry.name, entry.link, entry.size, entry.uid, entry.gid
-    seconds, fraction = divmod(entry.mtime, SECOND)
-    if len(name) > 100:
-        records.append((b"path", name))
-    if len(link) > 100:
-        records.append((b"linkpath", link))
-    if fraction or not 0 <= seconds < 1 << 33:
-        records.append((b"mtime", _decimal_time(entry.mtime)))
-        seconds = min(max(seconds, 0), (1 << 33) - 1)
-    if size >= 1 << 33:
-        records.append((b"size", b"%d" % size))
-        size = 0
-    if uid >= 1 << 21:
-        records.append((b"uid", b"%d" % uid))
-        uid = 0
-    if gid >= 1 << 21:
-        records.append((b"gid", b"%d" % gid))
-        gid = 0
-    main = _ustar(name, entry.kind.value, entry.mode, uid, gid, size, seconds, link, entry.major, entry.minor)
-    if not records:
-        return main
-    data = b"".join(_record(key, value) for key, value in sorted(records))
-    extended = _ustar(b"PaxHeaders.0/" + name.rstrip(b"/").rsplit(b"/", 1)[-1], b"x", 0o644, 0, 0, len(data), 0)
-    return b"".join((extended, data, bytes(-len(data) % BLOCK), main))
+def read_rest(archive: Source) -> None:
+    """Read what fills an archive up to its end. Raises CorruptContent where that is more than anybody writes."""
+    left = _MAX_FILLING
+    while data := archive.read(CHUNK):
+        left -= len(data)
+        if left < 0:
+            raise CorruptContent("the archive goes on after its end")
 
 
-def _ustar(
-    name: bytes, flag: bytes, mode: int, uid: int, gid: int, size: int, mtime: int,
-    link: bytes = b"", major: int = 0, minor: int = 0,
-) -> bytes:  # fmt: skip
-    fields = b"%-100s%07o\0%07o\0%07o\0%011o\0%011o\0        %s%s" % (
-        b"", mode, uid, gid, size, mtime, flag, link[:100].ljust(100, b"\0")
-    )  # fmt: skip
-    tail = b"ustar\00000" + bytes(64) + b"%07o\0%07o\0" % (major, minor) + bytes(167)
-    block = name[:100].ljust(100, b"\0") + fields[100:] + tail
-    return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    """One ``LENGTH KEY=VALUE`` record, whose length counts its own digits."""
-    body = len(key) + len(value) + 3
-    length = body + len(str(body))
-    length = body + len(str(length))
-    return b"%d %s=%s\n" % (length, key, value)
-
-
-def _decimal_time(nanoseconds: int) -> bytes:
-    sign = b"-" if nanoseconds < 0 else b""
-    seconds, fraction = divmod(abs(nanoseconds), SECOND)
-    return sign + (b"%d.%09d" % (seconds, fraction)).rstrip(b"0").rstrip(b".")
+def _attribute(key: bytes) -> bytes:
+    return key[len(XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")
 
 
 def _verify_checksum(block: bytes) -> None:
+    """Raises CorruptContent. Some writers of old add up signed bytes, which makes a difference beyond ASCII."""
     total = sum(block) - sum(block[148:156]) + 8 * 32
     field = block[148:156].strip(b"\0 ")
     try:
-        if int(field or b"x", 8) == total:
+        stated = int(field or b"x", 8)
+        if stated == total or stated == total - 256 * sum(byte > 127 for byte in block):
             return
     except ValueError:
         pass

@@ -78,7 +78,8 @@ class _Ahead(io.RawIOBase):
 class WriteBehind:
     """A sink whose bytes another thread gives to *sink*, in order; used as a context manager.
 
-    An error of *sink* is raised by a later write, or at the end of the block, which waits until all is written.
+    What is less than a piece in all is not worth a thread. An error of *sink* is raised by a later write, or at the end
+    of the block, which waits until all is written.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -87,13 +88,16 @@ class WriteBehind:
         self._parts: list[bytes] = []
         self._size = 0
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._write, name="write behind", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> WriteBehind:
-        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._thread is None:
+            if kind is None and self._size:
+                self._sink.write(b"".join(self._parts))
+            return
         if kind is None:
             self._pass_on()
         self._queue.put(b"")
@@ -112,6 +116,9 @@ class WriteBehind:
     def _pass_on(self) -> None:
         if self._error:
             raise self._error
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="write behind", daemon=True)
+            self._thread.start()
         if self._size:
             self._queue.put(b"".join(self._parts))
         self._parts.clear()

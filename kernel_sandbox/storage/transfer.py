@@ -15,17 +15,18 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.linux import syscalls
-from kernel_sandbox.storage.making import DIRECTORY, Limits, Maker
+from kernel_sandbox.storage.limits import Limits
+from kernel_sandbox.storage.making import DIRECTORY, Maker
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.tar import Entry, Kind, Source, TarReader, shown
 
-_NO_LIMITS = Limits(entries=1 << 62, bytes=1 << 62)
+_NO_LIMITS = Limits(entries=1 << 62, implied=1 << 62, bytes=1 << 62)
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _REAL = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 _SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -40,8 +41,7 @@ class Owners(enum.Enum):
     CALLER = enum.auto()
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where an archive goes: below ``directory``, a path inside of the descriptor ``root``.
 
     ``name`` replaces the first component of every name. ``is_inside``: the root is a container's, in which symbolic

@@ -9,7 +9,8 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import Conflict
 from kernel_sandbox.linux.syscalls import (
@@ -91,8 +92,7 @@ def _size_once(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
     return status.st_size
 
 
-@dataclass(slots=True)
-class _Level:
+class _Level(msgspec.Struct):
     """A directory on the way down: who it is, its name in its parent, what is still to be removed from it."""
 
     name: str

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from kernel_sandbox.errors import CorruptContent, HostError, StoreError
-from kernel_sandbox.storage.making import DIRECTORY, Limits, Maker, parts_of
+from kernel_sandbox.storage.limits import Limits, parts_of
+from kernel_sandbox.storage.making import DIRECTORY, Maker
 from kernel_sandbox.storage.overlay import AUFS_METADATA, OPAQUE, OPAQUE_XATTR, WHITEOUT
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.tar import CHUNK, Entry, Kind, TarReader, shown
+from kernel_sandbox.storage.tar import Entry, Kind, TarReader, read_rest, shown
 from kernel_sandbox.storage.tree import opened
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -31,9 +32,8 @@ def unpack_layer(
     """Extract the uncompressed layer archive ``tar``, read to its end, into the existing directory ``root``; returns
     the bytes of its files and symbolic links, as ``tree.files_size`` counts them.
 
-    Runs with uid 0, real or of a user namespace. A file that is there already is not replaced: Docker refuses two
-    entries of one name, too. What is made before an error stays: the caller unpacks into a directory it throws away
-    then.
+    Runs with uid 0, real or of a user namespace. Two entries of one name are refused, as by Docker. What is made
+    before an error stays: the caller unpacks into a directory it throws away then.
 
     Raises ``CorruptContent`` naming the entry that breaks a rule or a limit, ``StoreError`` when the disk is
     full or not writable, ``HostError`` when the user namespace or the file system cannot hold what the archive
@@ -49,8 +49,7 @@ def unpack_layer(
                     unpacker.add(entry)
         finally:
             unpacker.close()
-    while tar.read(CHUNK):
-        pass
+    read_rest(tar)
     return unpacker.size
 
 
@@ -76,9 +75,15 @@ def _explained(entry: Entry) -> Iterator[None]:
 class _Unpacker(Maker):
     """Makes what the entries of a layer stand for."""
 
+    def __init__(self, root: int, reader: TarReader, ownership: Ownership, limits: Limits) -> None:
+        super().__init__(root, reader, ownership, limits)
+        self._names: set[int] = set()  # of the entries so far, as numbers, which take less memory
+
     def add(self, entry: Entry) -> None:
-        parts = parts_of(entry.name, "name", self._limits)
+        is_root = entry.kind is Kind.DIRECTORY and not entry.name.strip(b"/")  # which some builders call "/"
+        parts = () if is_root else parts_of(entry.name, "name", self._limits)
         self._count(entry)
+        self._check_name(parts)
         if not parts:
             self._add_root(entry)
             return
@@ -96,6 +101,12 @@ class _Unpacker(Maker):
             self._add_symlink(parent, name, entry)
         else:
             self._add_node(parent, name, entry)
+
+    def _check_name(self, parts: tuple[bytes, ...]) -> None:
+        key = hash(b"/".join(parts))
+        if key in self._names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        self._names.add(key)
 
     def _add_root(self, entry: Entry) -> None:
         if entry.kind is not Kind.DIRECTORY:

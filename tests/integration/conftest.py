@@ -18,7 +18,7 @@ def nothing_left(home: Store) -> Iterator[None]:
     before = Traces.of(marker)
     yield
     with suppress(TimeoutError):
-        wait_until(lambda: not Traces.of(marker).since(before), timeout=5, interval=0.2)
+        wait_until(lambda: not Traces.of(marker).since(before), interval=0.2)
     if left := Traces.of(marker).since(before):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
 

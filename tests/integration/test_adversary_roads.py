@@ -221,6 +221,23 @@ def test_the_service_of_tokens_does_not_learn_what_it_need_not(client, authority
         assert not any(PASSWORD in each.path for each in (*service.seen, *bench.seen, *storage.seen))
 
 
+def test_the_authorities_of_a_registry_vouch_for_whom_it_leads_to(client, authority, names):
+    """As with Docker: ``certs.d`` has a directory for the registry, and none for its token service and its storage."""
+    with (
+        adversary(tls=authority, name="token.test") as service,
+        adversary(tls=authority, name="registry.test") as bench,
+        adversary(tls=authority, name="storage.test") as storage,
+    ):
+        service.behave(answer(b'{"token": "the-token"}'))
+        storage.behave(answer(LAYER_BYTES))
+        bench.behave(only("", _wants_token(f"{service.url}/token")), only(LAYER, redirect(f"{storage.url}/stored")))
+        place = client.configuration / "docker/certs.d" / bench.host
+        place.mkdir(parents=True)
+        (place / "ca.crt").write_bytes((authority / "ca.crt").read_bytes())
+        client.pull_and_forget(IMAGE, bench.put(IMAGE))
+        assert "is not trusted" in client.refusal(f"{storage.host}/library/image")
+
+
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer realm", "Basic realm=" + '"' * 5000, "=,=,=", "Negotiate abc==", '"' + "\\" * 9999]
 )
@@ -253,6 +270,22 @@ def test_a_mirror_that_breaks_in_the_middle_is_passed_by(client, bench):
         client.pull_and_forget(IMAGE, bench.put(IMAGE))
         assert mirror.asked(LAYER)
         assert bench.asked(f"GET .*{LAYER}")
+
+
+@pytest.mark.parametrize("wrong", ["layer", "configuration", "manifest"])
+def test_a_mirror_that_has_something_else_is_passed_by(client, bench, wrong):
+    place, content, kind = {
+        "layer": (f"/blobs/{LAYER}", LAYER_BYTES[::-1], "application/octet-stream"),
+        "configuration": (f"/blobs/{IMAGE.id}", IMAGE.blobs[IMAGE.id][::-1], "application/octet-stream"),
+        "manifest": ("/manifests/", b"<html>Log in to the wireless network</html>", "text/html"),
+    }[wrong]
+    with adversary() as mirror:
+        mirror.put(IMAGE)
+        mirror.behave(only(place, answer(content, headers={"Content-Type": kind})))
+        client.settings(registry_mirrors={bench.host: [mirror.url]})
+        client.pull_and_forget(IMAGE, bench.put(IMAGE))
+        assert len(mirror.asked(place)) == 1
+        assert bench.asked(f"GET .*{place}")
 
 
 def test_a_mirror_does_not_learn_who_asks(client, bench):

@@ -1,7 +1,5 @@
 """``bootstrap`` makes an image from this machine, once, whoever asks and however many ask at once."""
 
-import time
-
 import pytest
 from support.containers import complaint, inspected
 from support.store import PYTHON
@@ -18,9 +16,7 @@ def test_busybox_is_made_and_runs(shared_store):
 
 def test_a_second_call_finds_it_up_to_date(shared_store):
     before = inspected(shared_store, "busybox")["Id"]
-    started = time.monotonic()
     done = shared_store.cli("bootstrap", "busybox", check=True)
-    assert time.monotonic() - started < 3
     assert "up to date" in done.stdout
     assert inspected(shared_store, "busybox")["Id"] == before
 

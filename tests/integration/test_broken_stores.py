@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.adversary import adversary
+from support.blobs import remote_image
 from support.containers import IS_ROOT, complaint
 from support.store import COMMAND, SCRATCH, Store
+from support.tar_files import Entry
 
 pytestmark = pytest.mark.same_without_root
 
@@ -115,6 +118,41 @@ def test_a_commit_on_a_full_disk_leaves_no_image(tmp_path):
     assert lines[0] in ("status 1", "status 125"), done.stderr
     assert lines[1:] == ["1", "big"]
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("bytes_", [bytes(30 << 20), os.urandom(7 << 20)], ids=["when unpacked", "on its way"])
+def test_a_pull_that_fills_the_disk_gives_all_of_it_back(tmp_path, bytes_):
+    with adversary() as remote:
+        name = remote.put(remote_image([Entry("small")], [Entry("large", content=bytes_)]))
+        small = remote.put(remote_image([Entry("small")]), "small")
+        script = f"""
+            mount -t tmpfs -o size=8m none {tmp_path}
+            export KERNEL_SANDBOX_HOME={tmp_path}/s
+            set +e
+            $KS pull -q {name}; echo "status $?"; $KS images -q
+            ls -A $KERNEL_SANDBOX_HOME/layers $KERNEL_SANDBOX_HOME/staging $KERNEL_SANDBOX_HOME/oci/blobs/sha256
+            $KS pull -q {small}
+        """
+        done = inside_new_mounts(script)
+    status, *left, last = done.stdout.splitlines()
+    assert (status, last) == ("status 1", small), done.stderr
+    assert [line for line in left if line and not line.endswith(":")] == []
+    assert "no space left" in complaint(done, 0)
+
+
+@pytest.mark.parametrize("command", ["rmi busybox another", "image prune -af"])
+def test_images_can_be_removed_from_a_full_disk(tmp_path, command):
+    script = f"""
+        mount -t tmpfs -o size=12m none {tmp_path}
+        export KERNEL_SANDBOX_HOME={tmp_path}/s
+        $KS bootstrap busybox > /dev/null; $KS tag busybox another
+        dd if=/dev/zero of={tmp_path}/fill bs=4k || true
+        $KS {command} > /dev/null; echo "status $?"
+        $KS images -aq; cd $KERNEL_SANDBOX_HOME; ls -A layers staging adding oci/blobs/sha256
+    """
+    done = inside_new_mounts(script)
+    left = [line for line in done.stdout.splitlines() if line and not line.endswith(":")]
+    assert left == ["status 0"], done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100], ids=["empty", "not a database"])

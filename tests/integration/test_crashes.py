@@ -36,7 +36,7 @@ def store(store, shared_store):
         return any(id_[:12] in trace for id_ in known)
 
     known = getattr(store, "known", ())
-    wait_until(lambda: not left(), timeout=5)
+    wait_until(lambda: not left())
     assert not list((store.home / "containers").iterdir())
 
 
@@ -59,8 +59,8 @@ def test_a_killed_client_takes_its_foreground_container_with_it(store):
     pid = state(store, id_)["Pid"]
     client.kill()
     client.communicate()
-    wait_until(lambda: not is_alive(pid), timeout=8)
-    wait_until(lambda: not listed(store, id_), timeout=5)
+    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not listed(store, id_))
     assert not list((store.home / "containers").iterdir())
 
 
@@ -70,7 +70,7 @@ def test_a_killed_client_without_rm_leaves_an_exited_container(store):
     id_ = store.cli("ps", "-q", "--no-trunc").stdout.strip()
     client.kill()
     client.communicate()
-    wait_until(lambda: "Exited (137)" in listed(store, id_), timeout=8)
+    wait_until(lambda: "Exited (137)" in listed(store, id_))
     assert store.cli("logs", id_).stdout == "ready\n"
 
 
@@ -85,7 +85,7 @@ def test_a_detached_container_outlives_its_client(store):
 def test_a_killed_monitor_is_noticed_by_the_next_command(store):
     id_, pid = started(store)
     os.kill(parent(pid), signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), timeout=5)
+    wait_until(lambda: not is_alive(pid))
     assert "Exited (137)" in listed(store, id_)
     assert state(store, id_)["Running"] is False
     assert store.cli("wait", id_).stdout == "137\n"
@@ -98,7 +98,7 @@ def test_a_killed_monitor_is_noticed_by_the_next_command(store):
 def test_a_killed_monitor_with_rm_leaves_nothing(store):
     id_, pid = started(store, "--rm")
     os.kill(parent(pid), signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), timeout=5)
+    wait_until(lambda: not is_alive(pid))
     assert not listed(store, id_)
     assert not list((store.home / "containers").iterdir())
 
@@ -128,7 +128,7 @@ def test_a_foreground_client_of_a_killed_monitor_says_so_in_one_line(store):
 def test_after_a_reboot_a_container_shows_as_exited(store):
     id_, pid = started(store)
     os.kill(parent(pid), signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), timeout=5)
+    wait_until(lambda: not is_alive(pid))
     with closing(sqlite3.connect(store.home / "state.db")) as database, database:
         database.execute("UPDATE containers SET started = 1 WHERE id = ?", (id_,))
     assert "Exited (255)" in listed(store, id_)
@@ -235,8 +235,8 @@ def test_a_killed_notebook_process_takes_only_its_foreground_containers(store, n
     helper = helper_of(process.pid)
     process.kill()
     process.wait()
-    wait_until(lambda: not listed(store, attached), timeout=8)
-    wait_until(lambda: not is_alive(helper), timeout=5)
+    wait_until(lambda: not listed(store, attached))
+    wait_until(lambda: not is_alive(helper))
     assert "Up" in listed(store, detached)
 
 
@@ -248,7 +248,7 @@ def test_a_killed_helper_loses_no_container_and_is_replaced(store, notebook):
     assert "Up" in listed(store, attached)
     output, errors = process.communicate("go\n", timeout=30)
     assert "still works" in output, errors
-    wait_until(lambda: not listed(store, attached), timeout=8)
+    wait_until(lambda: not listed(store, attached))
 
 
 def test_programs_of_the_current_directory_are_not_the_helpers(store, tmp_path):
@@ -280,4 +280,4 @@ def test_a_killed_import_leaves_nothing_that_stays(store):
     def stale() -> list:
         return list((store.home / "staging").glob("*"))
 
-    wait_until(lambda: not stale(), timeout=5)
+    wait_until(lambda: not stale())

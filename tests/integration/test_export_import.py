@@ -108,7 +108,10 @@ def test_export_to_a_file_appears_whole_or_not_at_all(cli, name, tmp_path):
     assert os.listdir(tmp_path) == ["rootfs.tar"]
     assert complaint(cli("export", "-o", str(tmp_path / "other.tar"), "unknown"), 1)
     assert complaint(cli("export", "-o", str(tmp_path / "no/such/dir.tar"), name), 1)
-    assert complaint(cli("export", "-o", str(tmp_path), name), 1)
+    assert "cannot write to a directory" in complaint(cli("export", "-o", str(tmp_path), name), 1)
+    os.mkfifo(tmp_path / "pipe")
+    assert "cannot write to a named pipe" in complaint(cli("export", "-o", str(tmp_path / "pipe"), name), 1)
+    os.unlink(tmp_path / "pipe")
     assert os.listdir(tmp_path) == ["rootfs.tar"]
 
 
@@ -202,6 +205,11 @@ def test_a_bad_archive_is_one_line_and_leaves_nothing(cli, shared_store, what):
     assert complaint(done, 1)
     assert contents() == before
     assert complaint(cli("rmi", "bad:archive"), 1)
+
+
+@pytest.mark.same_for_every_user
+def test_a_directory_is_no_archive(cli, tmp_path):
+    assert "is a directory" in complaint(cli("import", str(tmp_path)), 1)
 
 
 def test_a_bad_name_is_refused_before_anything_is_read(cli):

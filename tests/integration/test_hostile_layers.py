@@ -22,7 +22,7 @@ from support.store import Store, temporary_store
 from support.tar_files import Entry, directory, link, tar_of
 
 from kernel_sandbox.errors import CorruptContent
-from kernel_sandbox.storage.making import Limits
+from kernel_sandbox.storage.limits import Limits
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.unpack import unpack_layer
 

@@ -93,11 +93,14 @@ def test_an_image_in_use_is_kept(store, image):
     container = store.cli("create", "first", check=True).stdout.strip()
     assert container[:12] in complaint(store.cli("rmi", "first"), 1)
     assert "must be forced" in complaint(store.cli("rmi", id_), 1)
-    assert store.cli("rmi", "-f", "first", check=True).stdout == "Untagged: first:latest\n"
-    assert names(store) == {"<none>:<none>"}
+    assert store.cli("rmi", "-f", "first", check=True).stdout == f"Untagged: first:latest\nDeleted: {id_}\n"
+    assert names(store) == set()
+    assert "No such image" in complaint(store.cli("image", "inspect", id_), 1)
     assert stored(store)[0] == 1
+    assert store.cli("ps", "-aq", "--no-trunc", check=True).stdout.strip() == container
+    made = store.cli("commit", container, "again", check=True).stdout.strip()
+    store.cli("rmi", made, check=True)
     store.cli("rm", container, check=True)
-    store.cli("rmi", id_, check=True)
     assert stored(store) == (0, 0)
 
 

@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.adversary import adversary
 from support.archives import docker_files, packed
 from support.blobs import remote_image
 from support.containers import IS_ROOT, is_alive
-from support.store import COMMAND
+from support.store import COMMAND, Store
 from support.tar_files import Entry, directory, link, members, tar_of
 from support.waiting import unavailable, wait_until
 
@@ -30,7 +32,7 @@ CALLS = ",".join((
     "fdatasync", "fsync", "sendto", "sendmsg", "fchmod", "chmod", "execve", "bind", "flock",
 ))  # fmt: skip
 SOME = (1, 4, 11, 24, 50)
-HALVES = (30,)
+HALVES = {"import": (30,), "load": (30,), "rmi": (5,), "pull": (12, 40)}
 LAST = 400
 ALL = bool(os.environ.get("KS_EVERY_STEP"))
 
@@ -43,9 +45,9 @@ def engine(shared_store) -> Iterator[Engine]:
         yield engine
 
 
-def run_killed(environ: dict[str, str], step: int, *arguments: str) -> int:
+def run_killed(environ: dict[str, str], step: int, *arguments: str, calls: str = CALLS) -> int:
     """The command's status, with each of its processes killed at that step."""
-    inject = ("-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={step}")
+    inject = ("-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={step}")
     with subprocess.Popen(
         ["strace", "-f", "-qqq", "-o", "/dev/null", *inject, COMMAND, *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ,
@@ -118,10 +120,13 @@ def test_it_is_mended(shared_store, engine, name, command):
             break
 
 
+LAYERED = remote_image([Entry("below")], [directory("d"), Entry("d/file")])
 ARCHIVES = {
     "import": lambda: tar_of([directory("d"), Entry("d/file", content="x" * 3000), link("d/link", "file")]),
-    "load": lambda: packed(docker_files(remote_image([Entry("below")], [directory("d"), Entry("d/file")]), "killed:1")),
+    "load": lambda: packed(docker_files(LAYERED, "killed:1")),
 }
+ARCHIVES["rmi"] = ARCHIVES["load"]
+REMOVALS = "unlink,unlinkat,rmdir,rename"
 
 
 @pytest.mark.timeout(3600 if ALL else 240)
@@ -130,21 +135,49 @@ ARCHIVES = {
 def test_no_half_of_an_image_is_believed(store, tmp_path, command):
     archive = tmp_path / "archive.tar"
     archive.write_bytes(ARCHIVES[command]())
-    arguments = ("import", str(archive), "killed:1") if command == "import" else ("load", "-i", str(archive))
+    adding = ("import", str(archive), "killed:1") if command == "import" else ("load", "-i", str(archive))
+    removing = command == "rmi"
     store.cli("images", check=True)
-    for step in range(1, LAST) if ALL else HALVES:
-        status = run_killed(store.environ(), step, *arguments)
-        store.cli(*arguments, check=True)
+    for step in range(1, LAST) if ALL else HALVES[command]:
+        if removing:
+            store.cli(*adding, check=True)
+            status = run_killed(store.environ(), step, "rmi", "killed:1", calls=REMOVALS)
+        else:
+            status = run_killed(store.environ(), step, *adding)
+        store.cli(*adding, check=True)
         id_ = store.cli("create", "killed:1", "true", check=True).stdout.strip()
         exported = store.cli("export", id_, text=False, check=True).stdout
         assert {"d", "d/file"} <= members(exported).keys()
         store.cli("rm", id_, check=True)
         store.cli("rmi", *store.cli("images", "-aq", check=True).stdout.split(), check=True)
-        places = ("layers", "staging", "oci/blobs/sha256", "adding")
-        left = [path for place in places for path in (store.home / place).glob("*")]
-        assert left == [], f"after step {step}"
-        if status == 0 and step > max(HALVES):
+        assert leftovers(store) == [], f"after step {step}"
+        if status == 0 and step > max(HALVES[command]):
             break
+
+
+@pytest.mark.timeout(3600 if ALL else 240)
+@pytest.mark.skipif(not IS_ROOT, reason="the ids of a program that strace follows cannot be mapped by newuidmap")
+def test_no_half_of_what_is_pulled_is_believed(store):
+    store.cli("images", check=True)
+    with adversary() as remote:
+        name = remote.put(LAYERED, "killed", "1")
+        for step in range(1, LAST) if ALL else HALVES["pull"]:
+            status = run_killed(store.environ(), step, "pull", name)
+            store.cli("pull", name, check=True)
+            id_ = store.cli("create", name, "true", check=True).stdout.strip()
+            exported = store.cli("export", id_, text=False, check=True).stdout
+            assert {"below", "d", "d/file"} <= members(exported).keys()
+            store.cli("rm", id_, check=True)
+            store.cli("rmi", name, check=True)
+            assert leftovers(store) == [], f"after step {step}"
+            if status == 0 and step > max(HALVES["pull"]):
+                break
+
+
+def leftovers(store: Store) -> list[Path]:
+    """What there is of images in a store that has none."""
+    places = ("layers", "staging", "oci/blobs/sha256", "adding")
+    return [path for place in places for path in (store.home / place).glob("*")]
 
 
 def _monitors_of_nothing(engine: Engine, name: str) -> bool:

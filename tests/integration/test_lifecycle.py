@@ -30,9 +30,9 @@ def test_a_detached_container_goes_on_until_it_is_stopped(cli, shared_store, nam
 
 def test_a_detached_containers_output_does_not_hold_the_caller(shared_store, name):
     started = time.monotonic()
-    done = shared_store.cli("run", "-d", "--rm", "--name", name, "busybox", "sh", "-c", "sleep 8; echo late")
+    done = shared_store.cli("run", "-d", "--rm", "--name", name, "busybox", "sh", "-c", "sleep 60; echo late")
     assert done.returncode == 0
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 30
     shared_store.cli("rm", "-f", name, check=True)
 
 
@@ -49,7 +49,7 @@ def test_stop_kills_what_does_not_end_in_time(cli, shared_store, name):
     cli("run", "-d", "--name", name, *SLEEP, check=True)
     started = time.monotonic()
     cli("stop", "-t", "1", name, check=True)
-    assert 0.9 < time.monotonic() - started < 5
+    assert 0.9 < time.monotonic() - started < 9
     assert state(shared_store, name)["ExitCode"] == 137
     assert cli("stop", name).returncode == 0, "stopping again is no error"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.adversary import adversary, answer, only
 from support.blobs import remote_image
 from support.containers import complaint
 from support.registries import PASSWORDS, Registry, registry
@@ -78,6 +79,18 @@ def test_a_wrong_password_is_refused_and_kept_nowhere(client, guarded):
     assert not client.file.exists()
 
 
+def test_a_login_that_cannot_be_forgotten_is_warned_of(client, guarded):
+    client.knows("alice", guarded.host)
+    kept = json.loads(client.file.read_text()) | {"credsStore": "that-is-not-there"}
+    client.file.write_text(json.dumps(kept))
+    done = client("logout", guarded.host, check=True)
+    assert done.stdout == f"Removing login credentials for {guarded.host}\n"
+    warning, reason = done.stderr.splitlines()
+    assert warning == "WARNING: could not erase credentials:"
+    assert reason.startswith(f"{guarded.host}: docker-credential-that-is-not-there is not in PATH")
+    assert json.loads(client.file.read_text()) == kept
+
+
 def test_a_password_on_the_command_line_is_warned_of(client, guarded):
     done = client("login", "-u", "bob", "-p", PASSWORDS["bob"], guarded.host)
     assert done.stdout == SUCCESS
@@ -116,6 +129,18 @@ def test_search_lists_what_a_registry_has(client, guarded):
     assert json.loads(one) == {
         "Description": "", "IsOfficial": "false", "Name": f"{guarded.host}/team/app", "StarCount": "0",
     }  # fmt: skip
+
+
+def test_search_asks_the_index_of_a_registry_that_lists_nothing(client):
+    found = {"name": "team/app", "description": "An app", "star_count": 7, "is_official": True, "is_automated": False}
+    with adversary() as server:
+        server.behave(only("/v1/search", answer(json.dumps({"results": [found]}).encode())))
+        done = client("search", "--filter", "is-automated=false", f"{server.host}/app", check=True)
+        assert done.stdout.splitlines()[1].split() == [f"{server.host}/team/app", "An", "app", "7", "[OK]"]
+        assert done.stderr.startswith('WARNING: the "is-automated" filter is deprecated')
+        assert server.asked("/v1/search")[0].query == {"q": "app", "n": "25"}
+        server.behave()
+        assert "404" in complaint(client("search", f"{server.host}/app"), 1)
 
 
 def test_a_manifest_is_shown_as_the_registry_has_it(client, guarded):

@@ -11,7 +11,8 @@ from support.store import Store, temporary_store
 from support.tar_files import content as file_in
 
 from kernel_sandbox.storage.compression import open_compressed
-from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader
+from kernel_sandbox.storage.tar_writing import header
 
 CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)
 LONG = b"/".join([b"kept/long", *(bytes([65 + n]) * 200 for n in range(20)), b"end" * 16])

@@ -144,8 +144,11 @@ def test_of_an_index_the_platforms_image_is_taken_and_the_indexs_digest_kept(cli
 
 def test_an_image_of_no_index_is_pulled_whatever_its_platform(client, remote):
     name = remote.put(remote_image(layer("foreign"), machine=("linux", "s390x")), "foreign")
-    client.pull(name, "linux/amd64")
+    last = lines(client.pull(name, "linux/amd64"))[-1]
+    assert last.startswith(f"WARNING: image with reference {remote.host}/foreign was found but does not match")
+    assert last.endswith("platform: wanted linux/amd64, actual: linux/s390x")
     assert client.engine.images.find(name)
+    assert lines(client.pull(name, "linux/s390x"))[-1].startswith("Status: ")
 
 
 def test_a_digest_gives_no_tag(client, remote):
@@ -211,16 +214,18 @@ def test_two_pulls_at_once_do_the_work_once(client, remote):
         for each in pulls:
             each.join(60)
     assert len(told) == 2
-    assert [fetched(remote, digest) for digest in image.layers] == [1] * 6
+    assert [fetched(remote, digest) for digest in image.blobs] == [1] * 7
     for each in image.layers:
         endings = [line for lines_ in told for line in lines_ if line.startswith(short(each))]
         assert f"{short(each)}: Pull complete" in endings
 
 
-def test_a_layer_that_occurs_twice_is_fetched_once(client, remote):
+def test_a_layer_that_occurs_twice_is_fetched_once_and_told_of_once(client, remote):
     image = remote_image(layer("again"), layer("and"), layer("again"))
-    client.pull(remote.put(image, "again"))
+    told = lines(client.pull(remote.put(image, "again")))
     assert fetched(remote, image.layers[0]) == 1
+    for status in ("Pulling fs layer", "Download complete", "Pull complete"):
+        assert told.count(f"{short(image.layers[0])}: {status}") == 1
     assert content_of(client, f"{remote.host}/again:latest") == "again"
 
 
@@ -280,14 +285,40 @@ def test_an_artifact_is_no_image(client, remote):
         client.pull(name)
 
 
-def test_a_layer_kept_elsewhere_is_not_fetched(client, remote):
+@pytest.mark.parametrize(
+    ("types", "kind"),
+    [
+        (DOCKER, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+        (OCI, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+    ],
+    ids=["docker", "oci"],
+)
+def test_a_layer_of_somebody_else_is_fetched_from_the_registry_and_nowhere_else(client, remote, types, kind):
     def as_foreign(document):
-        document["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-        document["layers"][0]["urls"] = ["http://127.0.0.1:1/layer"]
+        document["layers"][0]["mediaType"] = kind
+        document["layers"][0]["urls"] = [f"{remote.url}/of-somebody-else"]
 
-    name = remote.put(remote_image(layer("foreign layer"), types=DOCKER).altered(as_foreign), "windows")
+    image = remote_image(layer(f"foreign {kind}"), types=types).altered(as_foreign)
+    name = remote.put(image, "foreign-layer")
+    content = remote.blobs.pop(image.layers[0])
     with client.nothing_kept(), pytest.raises(SandboxError, match="is kept outside of the registry"):
         client.pull(name)
+    assert not remote.asked("of-somebody-else")
+    remote.blobs[image.layers[0]] = content
+    client.pull(name)
+    assert client.holds(image, name)
+
+
+def test_an_image_for_another_system_is_refused_before_its_layers_come(client, remote):
+    image = remote_image(layer("system"), machine=("windows", "amd64"))
+    with client.nothing_kept(), pytest.raises(SandboxError, match='image operating system "windows" cannot be used'):
+        client.pull(remote.put(image, "system"))
+    assert not fetched(remote, image.layers[0])
+
+
+def test_nothing_is_called_scratch(client):
+    with pytest.raises(SandboxError, match=r"^'scratch' is a reserved name$"):
+        client.pull("scratch:1")
 
 
 def test_dockers_old_format_is_refused(client, remote):
@@ -340,6 +371,25 @@ def test_a_push_tells_what_dockers_does_and_sends_what_is_stored(client, remote)
         again = pushed(client, elsewhere)
         assert set(again[3:5]) == {f"{upper}: Layer already exists", f"{lower}: Layer already exists"}
         assert f"{other.host}/pushed@{image.digest}" in client.engine.images.find(name).digests
+
+
+def test_a_layer_that_occurs_twice_is_sent_once(client, remote):
+    image = remote_image(layer("sent"), layer("once"), layer("sent"))
+    pulled(client, remote, image, "sent:1")
+    with adversary() as other:
+        client.engine.images.tag(f"{remote.host}/sent:1", f"{other.host}/sent:1")
+        told = pushed(client, f"{other.host}/sent:1")
+        assert (sum("Preparing" in line for line in told), sum("Pushed" in line for line in told)) == (3, 2)
+        assert len(other.asked("^POST ")) == len(image.blobs) == 3
+
+
+def test_nothing_is_prepared_for_a_registry_that_is_not_there(client, remote):
+    pulled(client, remote, remote_image(layer("prepared")), "prepared:1")
+    client.engine.images.tag(f"{remote.host}/prepared:1", "127.0.0.1:1/prepared:1")
+    told: list[Progress] = []
+    with pytest.raises(SandboxError, match=r"cannot reach 127.0.0.1:1: connection refused"):
+        client.push("127.0.0.1:1/prepared:1", tell=told.append)
+    assert lines(told) == ["The push refers to repository [127.0.0.1:1/prepared]"]
 
 
 def test_a_blob_of_another_repository_there_is_mounted(client, remote):

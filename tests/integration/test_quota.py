@@ -26,7 +26,7 @@ def devices():
 def no_device_left(home):
     """The containers of these tests take their mounts along, and the kernel soon after that their loop devices."""
     yield
-    wait_until(lambda: not any(str(home.home) in file for file in devices().values()), timeout=5, interval=0.1)
+    wait_until(lambda: not any(str(home.home) in file for file in devices().values()), interval=0.1)
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     assert not [line for line in mounts if f"{home.home}/containers" in line]
 

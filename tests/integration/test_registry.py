@@ -1,11 +1,13 @@
 """A real registry: with TLS and accounts, behind a proxy and a mirror, on connections that break; what is done once."""
 
 import json
+import shutil
 from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
 from support.blobs import DOCKER, OCI, RemoteImage, remote_image
+from support.certificates import client_certificate
 from support.containers import complaint
 from support.proxies import Proxy, https_proxy
 from support.registries import PASSWORDS, Registry, registry
@@ -48,12 +50,9 @@ def called(registry: Registry, name: str) -> str:
 
 
 def fetched(registry: Registry, image: RemoteImage) -> list[str]:
-    """The image's layers that were asked for, each as often as it was."""
+    """The image's blobs that were asked for, each as often as it was."""
     return [
-        digest
-        for request in registry.requests("GET")
-        for digest in image.layers
-        if request.endswith(f"/blobs/{digest}")
+        digest for request in registry.requests("GET") for digest in image.blobs if request.endswith(f"/blobs/{digest}")
     ]
 
 
@@ -115,6 +114,26 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_told(client, guarded, pr
         (place / "ca.crt").write_bytes(guarded.ca.read_bytes())
     client.pull(name, extra=guarded.environ() if way == "SSL_CERT_FILE" else None)
     assert client.holds(image, name)
+
+
+def test_who_shows_a_certificate_is_let_in(client, plain, proxy):
+    image = remote_image([Entry("shown")])
+    local = plain.put(image, "shown")
+    client.pull(local)
+    with registry(tls=True, known_clients=True) as picky:
+        name = called(picky, "shown:1")
+        client.engine.images.tag(local, name)
+        place = client.configuration / "docker/certs.d" / name.partition("/")[0]
+        place.mkdir(parents=True)
+        shutil.copy(picky.ca, place / "ca.crt")
+        with pytest.raises(SandboxError, match=r"wants another client certificate .*: put one that it knows into"):
+            client.push(name)
+        for source, kind in zip(client_certificate(picky.ca.parent), ("cert", "key"), strict=True):
+            shutil.copy(source, place / f"client.{kind}")
+        client.push(name)
+        client.forget(local, name)
+        client.pull(name)
+        assert client.holds(image, name)
 
 
 def test_a_token_is_got_for_what_is_to_be_done(client, plain):
@@ -218,7 +237,7 @@ def test_a_mirror_that_has_it_is_all_that_is_asked(client, plain):
         client.settings(registry_mirrors={"registry.test": [mirror.url]})
         client.pull("registry.test/mirrored")
         assert client.holds(image, "registry.test/mirrored")
-        assert fetched(mirror, image) == list(image.layers)
+        assert sorted(fetched(mirror, image)) == sorted(image.blobs)
 
 
 # Work done once
@@ -232,4 +251,4 @@ def test_two_processes_that_pull_one_image_do_the_work_once(client, plain):
         assert each.communicate(timeout=60)[1] == b""
         assert each.returncode == 0
     assert client.holds(image, name)
-    assert sorted(fetched(plain, image)) == sorted(image.layers)
+    assert sorted(fetched(plain, image)) == sorted(image.blobs)

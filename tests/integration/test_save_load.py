@@ -98,6 +98,8 @@ def test_what_cannot_be_saved_is_one_line(ours, tmp_path):
     assert "linux/arm64" in complaint(ours.cli("save", "--platform", "linux/arm64", "made:1"), 1)
     assert complaint(ours.cli("save", "-o", tmp_path / "no/x.tar", "made:1"), 1)
     assert complaint(ours.cli("save", "--format", "oci-dir", "made:1"), 1)
+    assert "cannot write to a directory" in complaint(ours.cli("save", "-o", tmp_path, "made:1"), 1)
+    assert "cannot write to a character device" in complaint(ours.cli("save", "-o", "/dev/null", "made:1"), 1)
     assert os.listdir(tmp_path) == []
     ours_, theirs = pty.openpty()
     process = ours.start("save", "made:1", stdout=theirs)

@@ -157,4 +157,4 @@ def test_a_crowd_of_processes_is_measured_soon(cli, name):
     wait_until(lambda: len(cli("top", name).stdout.splitlines()) == 102)
     start = time.monotonic()
     assert measured(cli, name)["PIDs"] == "101"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 import pytest
 from support import peers
@@ -37,12 +38,17 @@ def docker() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="session")
-def pair(docker: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of a root filesystem with every kind of file."""
+    return rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
+
+
+@pytest.fixture(scope="session")
+def pair(docker: Peer, rootfs: Path) -> Iterator[Pair]:
     """Docker and a store of ours, each with the image ``pair`` from one archive. A test leaves no container there."""
-    archive = rich_rootfs_tar(tmp_path_factory.mktemp("pair"))
-    docker.cli("import", archive, IMAGE, check=True)
+    docker.cli("import", rootfs, IMAGE, check=True)
     with temporary_store() as store:
-        store.cli("import", archive, IMAGE, check=True)
+        store.cli("import", rootfs, IMAGE, check=True)
         yield Pair(docker, store)
     docker.cli("rmi", "-f", IMAGE)
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support import archives
 from support.peers import Peer
-from support.side_by_side import rich_rootfs_tar
 from support.store import Store, temporary_store
 from support.tar_files import Entry, tar_of
 
@@ -22,11 +21,6 @@ FULL_NAME = f"docker.io/library/{IMAGE}"
 CHANGE = "echo new > /new; chmod 4750 /new; chown 1000:10 /new; rm /opt/link; ln /new /opt/hard; rm -r /opt/sticky"
 CROSSED = (("docker-archive", "oci-archive"), ("oci-archive", "docker-archive"))
 LOOK = ("sh", "-c", "cat /new; stat -c '%a %u:%g %h' /new /opt/hard; ls /opt")
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from support.peers import Runtime
-from support.side_by_side import rich_rootfs_tar
 from support.store import Store, temporary_store
 
 LOOK = """
@@ -36,14 +35,9 @@ FLAGS: tuple[tuple[str, ...], ...] = (
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
-
-
-@pytest.fixture(scope="module")
-def ours(archive: Path) -> Iterator[Store]:
+def ours(rootfs: Path) -> Iterator[Store]:
     with temporary_store() as store:
-        store.cli("import", archive, "base", check=True)
+        store.cli("import", rootfs, "base", check=True)
         yield store
 
 
@@ -64,13 +58,13 @@ def _adapted(config: dict[str, Any], rootfs: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("flags", FLAGS, ids=lambda flags: " ".join(flags) or "defaults")
 def test_the_bundle_of_a_container_runs_elsewhere_alike(
-    runtime: Runtime, ours: Store, archive: Path, flags: tuple[str, ...], tmp_path: Path
+    runtime: Runtime, ours: Store, rootfs: Path, flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     printed = ours.cli("run", "--name", "bundled", *flags, "base", "sh", "-c", LOOK, check=True).stdout
     try:
         id_ = json.loads(ours.cli("inspect", "bundled", check=True).stdout)[0]["Id"]
         config = json.loads((ours.home / "containers" / id_ / "config.json").read_text())
-        adapted = _adapted(config, archive.parent / "rich")
+        adapted = _adapted(config, rootfs.parent / "rich")
         (tmp_path / "config.json").write_text(json.dumps(adapted))
         elsewhere = runtime.cli("run", "--bundle", tmp_path, f"bundled-{id_[:12]}", check=True).stdout
     finally:

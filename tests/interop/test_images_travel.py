@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.peers import Peer
-from support.side_by_side import members, rich_rootfs_tar
+from support.side_by_side import members
 from support.store import Store, temporary_store
 
 Tool = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,15 +27,10 @@ CHANGE = """
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
-
-
-@pytest.fixture(scope="module")
-def ours(archive: Path) -> Iterator[Store]:
+def ours(rootfs: Path) -> Iterator[Store]:
     """A store with the image ``base`` and ``made:1``, committed from a container of it that changed files."""
     with temporary_store() as store:
-        store.cli("import", archive, "base", check=True)
+        store.cli("import", rootfs, "base", check=True)
         store.cli("run", "--name", "changed", "base", "sh", "-c", CHANGE, check=True)
         changes = ("-c", 'CMD ["cat", "/new"]', "-c", "ENV A=1", "-c", "LABEL k=v", "-c", "USER student")
         store.cli("commit", "-m", "note", "-a", "me", *changes, "changed", MADE, check=True)
@@ -58,8 +53,8 @@ def _export(cli: Callable[..., subprocess.CompletedProcess[bytes]], image: str, 
         cli("rm", "exported", check=True)
 
 
-def test_both_export_the_same_files_of_the_same_image(docker: Peer, ours: Store, archive: Path, loaded: str) -> None:
-    docker.cli("import", archive, loaded, check=True)
+def test_both_export_the_same_files_of_the_same_image(docker: Peer, ours: Store, rootfs: Path, loaded: str) -> None:
+    docker.cli("import", rootfs, loaded, check=True)
     theirs = members(_export(docker.cli, loaded, "--network", "none"))
     own = members(_export(ours.cli, "base"))
     assert set(theirs) - _DOCKERS_OWN - {""} == set(own) - {""}
@@ -77,8 +72,8 @@ def test_our_export_runs_in_docker(docker: Peer, ours: Store, loaded: str, tmp_p
     assert "link" not in there.splitlines()
 
 
-def test_dockers_export_runs_here(docker: Peer, archive: Path, loaded: str, store: Store, tmp_path: Path) -> None:
-    docker.cli("import", archive, loaded, check=True)
+def test_dockers_export_runs_here(docker: Peer, rootfs: Path, loaded: str, store: Store, tmp_path: Path) -> None:
+    docker.cli("import", rootfs, loaded, check=True)
     docker.cli("run", "--name", "there", "--network", "none", loaded, "sh", "-c", CHANGE, check=True)
     try:
         (tmp_path / "rootfs.tar").write_bytes(docker.cli("export", "there", check=True, text=False).stdout)

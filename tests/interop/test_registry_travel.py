@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.blobs import DOCKER, OCI, RemoteImage, descriptor, index_of
+from support.blobs import DOCKER, OCI, RemoteImage, descriptor, index_of, remote_image
 from support.client import client_of
 from support.peers import Peer
 from support.registries import Registry, registry
-from support.side_by_side import Outcome, rich_rootfs_tar
+from support.side_by_side import Outcome
 from support.store import Store, temporary_store
+from support.tar_files import Entry
 
 Tool = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,11 +27,6 @@ LOOK = ("sh", "-c", "cat /new; stat -c '%a %u:%g %h' /new /opt/hard; ls /opt")
 def remote() -> Iterator[Registry]:
     with registry() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rich_rootfs_tar(tmp_path_factory.mktemp("rootfs"))
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +130,11 @@ STEPS = """
     push HOST/words@sha256:DIGEST                                 | cannot push a digest reference
     pull HOST/index                                               | no matching manifest for linux/
     pull --platform linux/s390x HOST/index
+    pull scratch                                                  | 'scratch' is a reserved name
+    pull --platform linux/s390x HOST/single
+    pull --platform linux/s390x -q HOST/single
+    pull HOST/windows            | image operating system "windows" cannot be used on this platform
+    pull HOST/again
     pull --platform bogus HOST/index                              | unknown operating system or architecture
     pull HOST/chart                                               | unsupported media type application/vnd.cncf.helm
 """
@@ -158,10 +159,13 @@ def test_the_words_are_dockers(docker: Peer, rootfs: Path) -> None:
 
 
 def stock(where: Registry) -> None:
-    """An index without an image for this machine, and an artifact."""
+    """An index without an image for this machine, images that no index offers, and an artifact."""
     content, media_type = where.manifest("index", "x")
     index = index_of({"linux/s390x": RemoteImage(content, media_type, {})}, DOCKER)
     where.put_manifest("index", "latest", index, DOCKER["index"])
+    where.put(remote_image([Entry("a")], types=DOCKER), "single")
+    where.put(remote_image(types=DOCKER, machine=("windows", "amd64")), "windows")
+    where.put(remote_image([Entry("b")], [Entry("c")], [Entry("b")], types=DOCKER), "again")
     config = descriptor(b"{}", "application/vnd.cncf.helm.config.v1+json")
     document = {"schemaVersion": 2, "mediaType": OCI["manifest"], "config": config, "layers": []}
     where.put_blob("chart", config["digest"], b"{}")

@@ -44,7 +44,7 @@ def drawn(outputs: tuple[Any, ...], form: str) -> str:
 
 
 def test_the_stacks_show_that_three_images_share_a_layer(outputs: tuple[Any, ...]) -> None:
-    assert drawn(outputs, "text/plain").count("· shared  site/numbers  109 kB, site/index.html  15 B") == 3
+    assert drawn(outputs, "text/plain").count("· shared  site/numbers  109kB, site/index.html  15B") == 3
     assert "site/.wh.numbers" in drawn(outputs, "text/plain")
     colours = re.findall("background: (hsl[^;]+);", drawn(outputs, "text/html"))
     assert len(colours) == 9

@@ -185,7 +185,7 @@ def test_an_interrupt_ends_the_container_in_its_own_way(notebook: Notebook) -> N
 def test_interrupts_end_a_container_that_ignores_them(notebook: Notebook) -> None:
     start = time.monotonic()
     cell = notebook.run("%container run --rm busybox sleep 100", interrupt_after=(1, 1.3, 1.6))
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 20
     assert cell.errors == ["interrupted: the container has ended"]
     assert notebook.run("%container ps -aq").out == ""
 

@@ -12,7 +12,8 @@ from support.worlds import ROOT, WORLDS
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
-from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader
+from kernel_sandbox.storage.tar_writing import header
 from kernel_sandbox.storage.tree import remove_tree
 from kernel_sandbox.storage.unpack import unpack_layer
 

@@ -85,6 +85,20 @@ def config_of(layout: ImageLayout, found: Found) -> bytes:
     return layout.read(decode(Manifest, layout.read(found.manifest)).config.digest)
 
 
+def test_layers_that_come_plain_are_no_bombs_however_small_they_become(layouts):
+    """Docker writes them so, and a file of zeros shrinks a thousand times when it is compressed here."""
+    it = image("one", "two")
+    (plain,) = read(layouts(), archives.packed(archives.docker_files(it, "made:1")))
+    assert len(plain.compressed) == len(it.layers)
+    (other,) = read(layouts(), archives.packed(archives.oci_files(it, "made:1")))
+    assert not other.compressed
+
+
+@pytest.mark.parametrize("name", ["blobs/sha256/.DS_Store", "blobs/sha256/tmp-1", "blobs/md5/x", "blobs/sha256/A"])
+def test_what_else_lies_among_the_blobs_of_an_archive_is_nobodys_business(layouts, name):
+    assert len(read(layouts(), archives.packed({**archives.oci_files(image("one"), "made:1"), name: b"anything"}))) == 1
+
+
 images = st.builds(
     lambda contents, types, compression, more: remote_image(
         *contents, types=types, compression=compression, config={"Labels": more},

@@ -66,9 +66,10 @@ class Client:
         self.configuration.mkdir(mode=0o700)
 
     def environ(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment in which the configuration is used, for a command or in this process."""
+        """The environment in which the configuration is used, for a command or in this process, with its proxies."""
         place = str(self.configuration)
-        found = {"HOME": place, "XDG_CONFIG_HOME": place, "DOCKER_CONFIG": place, **(extra or {})}
+        proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        found = {**proxies, "HOME": place, "XDG_CONFIG_HOME": place, "DOCKER_CONFIG": place, **(extra or {})}
         if (self.configuration / "registries.json").exists():
             found["KERNEL_SANDBOX_REGISTRIES"] = f"{place}/registries.json"
         return found

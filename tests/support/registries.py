@@ -72,16 +72,6 @@ class Registry:
         """What a program that uses OpenSSL has in its environment to trust the registry."""
         return {"SSL_CERT_FILE": str(self.ca)} if self.ca else {}
 
-    def trusted_in(self, directory: Path) -> Path:
-        """Write the authority's certificate to ``directory``/certs.d/HOST/ca.crt, as Docker wants it; return the
-        directory ``certs.d``.
-        """
-        place = directory / "certs.d" / self.host
-        place.mkdir(parents=True, exist_ok=True)
-        if self.ca:
-            shutil.copy(self.ca, place / "ca.crt")
-        return place.parent
-
     def request(self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request below ``/v2/``, in the name of ``user``; an error's status is an answer like any other."""
         url = path if path.startswith("http") else f"{self.url}/v2/{path}"
@@ -182,9 +172,17 @@ def _expect(answer: Answer, status: int) -> Answer:
 
 @contextmanager
 def registry(
-    *, tls: bool = False, users: Sequence[str] = (), mirror_of: str = "", tokens: TokenService | None = None
+    *,
+    tls: bool = False,
+    known_clients: bool = False,
+    users: Sequence[str] = (),
+    mirror_of: str = "",
+    tokens: TokenService | None = None,
 ) -> Iterator[Registry]:
     """An empty registry.
+
+    With ``tls``, ``known_clients`` has it let nobody in who shows no certificate by its own authority: those are made
+    with ``client_certificate(running.ca.parent)``.
 
     ``users`` are who may use it, each with its password of ``PASSWORDS``; the first one is who uploads here.
     ``mirror_of`` is the URL of a registry whose content it fetches and keeps (a pull-through cache); ``tokens`` says
@@ -198,7 +196,10 @@ def registry(
     try:
         ca = certificates(directory) if tls else None
         configuration = directory / "config.yml"
-        configuration.write_text(json.dumps(_configuration(directory, tls, users, mirror_of, tokens)))
+        settings = _configuration(directory, tls, users, mirror_of, tokens)
+        if known_clients:
+            settings["http"]["tls"]["clientcas"] = [str(ca)]
+        configuration.write_text(json.dumps(settings))
         log = directory / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(

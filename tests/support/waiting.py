@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 Result = TypeVar("Result")
 
 
-def wait_until(predicate: Callable[[], Result], timeout: float = 10.0, interval: float = 0.02) -> Result:
+def wait_until(predicate: Callable[[], Result], timeout: float = 20.0, interval: float = 0.02) -> Result:
     """Return the first true value of ``predicate``, tried every ``interval`` seconds.
 
     Raises:

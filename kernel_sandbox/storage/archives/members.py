@@ -13,16 +13,18 @@ from __future__ import annotations
 import hashlib
 import io
 import posixpath
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import BinaryIO, cast
 
+import msgspec
+
 from kernel_sandbox.errors import CorruptContent
-from kernel_sandbox.spec.digest import HEX_LENGTH, Digest
+from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.image import MAX_BLOB, MAX_DOCUMENT, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from kernel_sandbox.storage.compression import open_compressed
 from kernel_sandbox.storage.layers import LayerWriter
 from kernel_sandbox.storage.layout import Blob, ImageLayout, blob_name
-from kernel_sandbox.storage.tar import BLOCK, CHUNK, Entry, Kind, Source, TarReader, shown
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, Entry, Kind, Source, TarReader, read_rest, shown
 from kernel_sandbox.storage.threads import WriteBehind
 
 MAX_MEMBERS = 1 << 16
@@ -32,15 +34,13 @@ MAX_READINGS = 4 * MAX_DOCUMENTS
 """The same, where each counts as often as it is read."""
 _MAX_NAME = 512  # longer ones mean nothing to anybody
 _MAX_LINKS = 8
-_MAX_PADDING = 64 << 20
 _OPAQUE = "application/octet-stream"
 _MAGICS = {b"\x1f\x8b\x08": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": OCI_LAYER_ZSTD}
 _LAYERS = "sha256"  # what identifies layers
 _USTAR = slice(257, 262)
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """A member that is stored as *blob*; ``content`` is the digest that it came with."""
 
     content: Digest
@@ -74,15 +74,7 @@ class ArchiveMembers:
             if count >= MAX_MEMBERS:
                 raise CorruptContent(f"the archive has more than {MAX_MEMBERS} members: no image has so many")
             self._take(entry, reader)
-        self._read_rest(archive)
-
-    def _read_rest(self, archive: Source) -> None:
-        """A pipe is to be read to its end, and a compressed stream tells there whether it is whole."""
-        left = _MAX_PADDING
-        while data := archive.read(CHUNK):
-            left -= len(data)
-            if left < 0:
-                raise CorruptContent("the archive goes on after its end")
+        read_rest(archive)  # a pipe is to be read to its end, and a compressed stream tells there whether it is whole
 
     def _take(self, entry: Entry, reader: TarReader) -> None:
         name = _inside(entry.name)
@@ -266,11 +258,12 @@ def _is_tar(start: bytes) -> bool:
 
 
 def _digest_in(name: str) -> Digest | None:
-    """The digest that a blob of an image layout is named by."""
-    parts = name.split("/")
-    if len(parts) != 3 or parts[0] != "blobs" or parts[1] not in HEX_LENGTH:
-        return None
-    return Digest(f"{parts[1]}:{parts[2]}")
+    """The digest that a blob of an image layout is named by; none for what else may lie there."""
+    match name.split("/"):
+        case ["blobs", algorithm, encoded]:
+            with suppress(CorruptContent):
+                return Digest(f"{algorithm}:{encoded}")
+    return None
 
 
 def _inside(name: bytes) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from kernel_sandbox.errors import CorruptContent, NotFound, UsageError
 from kernel_sandbox.spec import docker_archive, platform, reference
@@ -61,10 +62,12 @@ class Members(Protocol):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An image whose blobs are in the layout: its manifest, and its canonical names in the archive."""
+    """An image whose blobs are in the layout: its manifest, its canonical names in the archive, and those of its layers
+    that came uncompressed: they are no bombs, however small they have become."""
 
     manifest: Digest
     names: tuple[str, ...]
+    compressed: tuple[Digest, ...] = ()
 
 
 def read_archive(members: ArchiveMembers, wanted: Platform | None, machine: Platform) -> tuple[Found, ...]:
@@ -98,9 +101,11 @@ def read_layout(members: Members, wanted: Platform | None, machine: Platform) ->
 def _chosen(images: Iterable[Found], members: Members, wanted: Platform | None) -> tuple[Found, ...]:
     """The images for the *wanted* platform, each once, with all its names."""
     names: dict[Digest, dict[str, None]] = {}
+    each: dict[Digest, Found] = {}
     for image in images:
         names.setdefault(image.manifest, {}).update(dict.fromkeys(image.names))
-    found = [Found(manifest, tuple(of_it)) for manifest, of_it in names.items()]
+        each[image.manifest] = image
+    found = [replace(image, names=tuple(names[image.manifest])) for image in each.values()]
     if wanted is None:
         return tuple(found)
     offered = {image: _config(members.layout, image.manifest).platform for image in found}
@@ -140,7 +145,11 @@ def _docker_image(members: ArchiveMembers, item: docker_archive.Item, manifests:
     own = manifests.get(id_)
     if own and not any(piece.was_plain for piece in pieces):
         return Found(_stored_manifest(members, own), names)
-    return Found(_new_manifest(members.layout, config, id_, len(raw), pieces), names)
+    return Found(_new_manifest(members.layout, config, id_, len(raw), pieces), names, _compressed(pieces))
+
+
+def _compressed(pieces: Iterable[Piece]) -> tuple[Digest, ...]:
+    return tuple(piece.blob.digest for piece in pieces if piece.was_plain)
 
 
 def _check_diff_ids(pieces: Sequence[Piece], config: ImageConfig) -> None:
@@ -203,7 +212,8 @@ def _old_images(members: ArchiveMembers) -> Iterator[Found]:
         described = [members.document(f"{each}/json") for each in chain]
         raw = docker_archive.configuration(described, [diff_ids[piece.blob.digest] for piece in pieces])
         config = decode(ImageConfig, raw)
-        yield Found(_new_manifest(members.layout, config, members.layout.put(raw), len(raw), pieces), tuple(its_names))
+        manifest = _new_manifest(members.layout, config, members.layout.put(raw), len(raw), pieces)
+        yield Found(manifest, tuple(its_names), _compressed(pieces))
 
 
 def _ancestry(members: ArchiveMembers, id_: str) -> list[str]:

@@ -14,7 +14,8 @@ import enum
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+
+import msgspec
 
 from kernel_sandbox.errors import CorruptContent
 from kernel_sandbox.spec import docker_archive
@@ -22,7 +23,8 @@ from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.image import OCI_INDEX, REF_NAME, Descriptor, Index, Manifest, decode, encode
 from kernel_sandbox.spec.reference import Reference
 from kernel_sandbox.storage.layout import HEADER, ImageLayout, blob_name
-from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink, header
+from kernel_sandbox.storage.tar import BLOCK, CHUNK, END, Entry, Kind, Sink
+from kernel_sandbox.storage.tar_writing import header
 
 
 class Form(enum.Enum):
@@ -33,16 +35,14 @@ class Form(enum.Enum):
     OCI_DIR = "oci-dir"
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """An image to be written: the descriptor of its manifest, and the names it is to have there."""
 
     manifest: Descriptor
     names: tuple[Reference, ...]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A file to be written: a document, or the content of a blob."""
 
     name: str

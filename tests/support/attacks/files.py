@@ -5,7 +5,6 @@ import json
 import os
 import sys
 
-PROCESSES = "/proc/[0-9]*/"
 found = {}
 
 

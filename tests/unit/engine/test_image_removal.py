@@ -11,7 +11,7 @@ from kernel_sandbox.spec import reference
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.storage.images import Image, Layer
-from kernel_sandbox.storage.state import State
+from kernel_sandbox.storage.state import Container, State
 
 PULLED = Digest.of(b"a registry's")
 ID = Digest.of(b"id of x")
@@ -46,8 +46,8 @@ def rmi(state: State, name: str, force: bool = False) -> Removed:
     return remove(state, image_names.find(state.images, name), name, force)
 
 
-def container_of(state: State, image: Image) -> None:
-    state.add_container("c" * 64, "made", image.id, 0, ContainerOptions("x"))
+def container_of(state: State, image: Image) -> Container:
+    return state.add_container("c" * 64, "made", image.id, 0, ContainerOptions("x"))
 
 
 def test_a_repositorys_last_tag_takes_its_digest_along(state: State) -> None:
@@ -100,13 +100,43 @@ def test_what_a_registry_knows_is_told_instead(state: State) -> None:
     ]
 
 
-def test_a_container_keeps_its_image_whatever_the_force(state: State) -> None:
+def test_force_takes_the_image_of_a_container_that_has_ended_out_of_sight_until_this_goes(state: State) -> None:
     image = add(state, "x", "app:1", "other:1")
-    container_of(state, image)
-    assert rmi(state, ID, force=True) == Removed(("app:1", "other:1"))
-    with pytest.raises(Conflict, match=r"cannot be forced\) - image is being used by stopped container cccccccccccc"):
+    container = container_of(state, image)
+    with pytest.raises(Conflict, match=r"must be forced\) - image is referenced in multiple repositories"):
+        rmi(state, ID)
+    assert rmi(state, ID, force=True) == Removed(("app:1", "other:1"), (ID,), (ID,))
+    with pytest.raises(NotFound):
+        rmi(state, ID, force=True)
+    assert state.images.all() == ()
+    assert [each.layers for each in state.images.all(hidden=True)] == [image.layers]
+    assert state.remove_container(container)
+    assert state.images.all(hidden=True) == ()
+
+
+def test_a_hidden_image_that_comes_again_shows_and_stays_with_its_container(state: State) -> None:
+    container = container_of(state, add(state, "x", "app:1"))
+    assert rmi(state, "app:1", force=True).images == (ID,)
+    assert add(state, "x", "new:1").tags == ("docker.io/library/new:1",)
+    assert not state.remove_container(container)
+    assert rmi(state, "new:1").images == (ID,)
+
+
+def test_force_leaves_the_image_of_a_running_container_without_a_name(state: State) -> None:
+    container = container_of(state, add(state, "x", "app:1"))
+    state.set_paused(container, False)
+    assert rmi(state, "app:1", force=True) == Removed(("app:1",))
+    with pytest.raises(Conflict, match=r"cannot be forced\) - image is being used by running container cccccccccccc"):
         rmi(state, ID, force=True)
     assert [each.tags for each in state.images.all()] == [()]
+
+
+def test_a_parent_that_a_container_has_is_not_removed_by_force(state: State) -> None:
+    base = add(state, "base", parent="")
+    container_of(state, base)
+    add(state, "top", "top", parent=base.id)
+    assert len(rmi(state, "top", force=True).images) == 1
+    assert [image.id for image in state.images.all()] == [base.id]
 
 
 def test_parents_without_a_name_go_along_up_to_one_that_is_needed(state: State) -> None:

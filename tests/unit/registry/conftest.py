@@ -52,10 +52,13 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Callable[..., Registries]]:
-    """``client(trusting=ca, logins={host: {…}}, insecure-registries=[…])``: one with an environment of its own."""
+    """``client(trusting=ca, logins={host: {…}}, insecure_registries=[…])``: one with an environment of its own.
+
+    ``proxies`` are variables of that.
+    """
     opened: list[Registries] = []
 
-    def make(trusting=None, logins=None, patience=HURRIED, **settings) -> Registries:
+    def make(trusting=None, logins=None, patience=HURRIED, proxies=(), **settings) -> Registries:
         (tmp_path / "registries.json").write_text(
             json.dumps({name.replace("_", "-"): value for name, value in settings.items()})
         )
@@ -65,6 +68,7 @@ def client(tmp_path: Path) -> Iterator[Callable[..., Registries]]:
             "DOCKER_CONFIG": str(tmp_path),
             "KERNEL_SANDBOX_REGISTRIES": str(tmp_path / "registries.json"),
             **({"SSL_CERT_FILE": str(trusting)} if trusting else {}),
+            **dict(proxies),
         }
         opened.append(Registries(Settings.open(environment), Credentials(environment), patience))
         return opened[-1]

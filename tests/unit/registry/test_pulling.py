@@ -97,6 +97,12 @@ def test_a_server_without_ranges_sends_it_again(repository, bench):
     assert fetched(repository) == CONTENT
 
 
+def test_a_server_that_refuses_a_part_sends_it_again(repository, bench):
+    bench.behave(only("blobs", cut_after(300_000, CONTENT), times=1), only("blobs", answer(status=416), times=1))
+    assert fetched(repository) == CONTENT
+    assert [each.headers.get("Range") for each in bench.asked("blobs")] == [None, "bytes=300000-", None]
+
+
 def test_a_connection_that_always_breaks_is_given_up(repository, bench):
     bench.behave(only("GET .*blobs", cut_after(10, CONTENT)))
     with pytest.raises(RegistryError, match="the connection broke"):
@@ -308,17 +314,19 @@ def test_the_registry_goes_on_where_a_mirror_broke(bench, client):
         assert bench.asked("blobs")[-1].headers["Range"] == "bytes=300000-"
 
 
-def test_the_environments_proxy_is_asked_except_for_loopback(bench, client, monkeypatch):
-    monkeypatch.setenv("http_proxy", bench.host)
-    monkeypatch.setenv("no_proxy", "direct.invalid")
-    registries = client(insecure_registries=["registry.invalid", "direct.invalid"])
+def test_the_environments_proxy_is_asked_except_for_loopback(bench, client):
+    proxies = {"http_proxy": bench.host, "no_proxy": "direct.invalid"}
+    registries = client(proxies=proxies, insecure_registries=["registry.invalid", "direct.invalid"])
     assert registries.repository("registry.invalid", "a/b").manifest("1").content == MANIFEST
     assert bench.asked("GET http://registry.invalid/v2/a/b/manifests/1")
     with pytest.raises(RegistryError, match=r"^cannot reach direct.invalid: no such host"):
         registries.repository("direct.invalid", "a/b").manifest("1")
     registries.repository(bench.host, "a/b").manifest("1")
     assert bench.asked("GET /v2/a/b/manifests/1")
-    monkeypatch.setenv("https_proxy", "gopher://user:a-secret@proxy")
+
+
+def test_a_proxy_that_is_none_is_told(client):
+    registries = client(proxies={"HTTPS_PROXY": "gopher://user:a-secret@proxy"})
     with pytest.raises(HostError, match="cannot use the proxy that the environment names for https") as caught:
         registries.repository("other.invalid", "a/b").manifest("1")
     assert "a-secret" not in str(caught.value)

@@ -2,8 +2,10 @@
 
 import json
 import ssl
+import subprocess
 
 import pytest
+from support.certificates import certificates, client_certificate
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.registry.settings import Certificates, Settings
@@ -92,6 +94,19 @@ def test_what_is_no_certificate_is_named(place, environment):
         Settings.open(environment).ssl_context(HOST)
     with pytest.raises(SandboxError, match=f"cannot use the certificate {path}.missing"):
         Settings.open({**environment, "SSL_CERT_FILE": f"{path}.missing"}).ssl_context("elsewhere")
+
+
+def test_a_key_that_is_locked_or_another_is_named_and_nobody_asked_for_a_password(place, environment, tmp_path):
+    certificates(tmp_path)
+    other, (certificate, key) = tmp_path / "server.key", client_certificate(tmp_path)
+    locked = tmp_path / "locked.key"
+    lock = ("openssl", "ec", "-aes128", "-passout", "pass:word", "-in", str(key), "-out", str(locked))
+    subprocess.run(lock, check=True, capture_output=True)
+    place(f"docker/certs.d/{HOST}/me.cert", certificate.read_text())
+    for wrong, complaint in ((locked, "it is none, or locked by a password"), (other, "key values mismatch")):
+        place(f"docker/certs.d/{HOST}/me.key", wrong.read_text())
+        with pytest.raises(SandboxError, match=f"me.cert with me.key: {complaint}"):
+            Settings.open(environment).ssl_context(HOST)
 
 
 def test_only_an_insecure_registrys_certificate_goes_unchecked(environment):

@@ -5,6 +5,7 @@ import pytest
 
 from kernel_sandbox.errors import UsageError
 from kernel_sandbox.spec import template
+from kernel_sandbox.spec.image import Healthcheck
 
 
 class Mount(msgspec.Struct, frozen=True, rename="pascal"):
@@ -73,6 +74,9 @@ def message(text: str, value: object = BOX, strict: bool = False) -> str:
         ('{{join (split "a,b" ",") "+"}} {{truncate "abcdef" 3}} [{{pad "x" 2 1}}]', "a+b abc [  x ]"),
         ('{{"\\x41\\u00e9\\101\\t"}}{{`\\n`}}', "AéA\t\\n"),
         ("{{eq 1 2 1}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{ge 1 2}} {{eq nil nil}}", "true true true true false true"),
+        ('{{html "<a>" 1}} {{js "<\\"" }} {{urlquery "a b&"}}', '&lt;a&gt;1 \\u003C\\" a+b%26'),
+        ('{{truncate "éé" 3}}', "é\ufffd"),
+        ("{{range 5}}{{if eq . 1}}{{continue}}{{end}}{{if eq . 3}}{{break}}{{end}}{{.}}{{end}}.", "02."),
         ('{{if 0}}a{{end}}{{if ""}}b{{end}}{{if .Mounts}}c{{end}}{{if .State}}d{{end}}', "cd"),
     ],
 )  # fmt: skip
@@ -100,6 +104,8 @@ def test_what_a_template_prints(text: str, expected: str) -> None:
         ("{{1|2}}", ":1: non executable command in pipeline stage 2"),
         ("{{.Name.}}", ":1: unexpected <.> in operand"),
         ('{{"\\q"}}', ':1: bad constant syntax: "\\q"'),
+        ("{{break}}", ":1: {{break}} outside {{range}}"),
+        ("{{99999999999999999999}}", ':1: integer overflow: "99999999999999999999"'),
         ("{{" + "(" * 5000 + "}}", ":1: nested too deeply"),
     ],
 )
@@ -137,6 +143,14 @@ def test_a_template_written_wrongly(text: str, expected: str) -> None:
 )
 def test_a_template_that_does_not_fit(text: str, expected: str) -> None:
     assert message(text) == expected
+
+
+def test_a_length_of_time_prints_as_one_and_counts_in_nanoseconds() -> None:
+    check = Healthcheck(test=("CMD", "x"), interval=90 * 10**9)
+    assert render("{{.Interval}} {{.}} {{json .Interval}} {{.Retries}}", check) == (
+        "1m30s {[CMD x] 1m30s 0s 0s 0s 0} 90000000000 0"
+    )
+    assert render('{{eq .Interval 90000000000}} {{printf "%d" .Timeout}}', check) == "true 0"
 
 
 def test_strict_refuses_a_key_that_a_map_does_not_have() -> None:

@@ -44,6 +44,12 @@ def test_each_compression_is_told_by_its_content(name, library):
     assert open_compressed(io.BytesIO(COMPRESS[name](CONTENT))).read() == CONTENT
 
 
+def test_frames_to_be_skipped_may_come_before_and_after(library):
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    joined = skipped + COMPRESS["zstd"](CONTENT) + skipped
+    assert open_compressed(io.BytesIO(joined)).read() == CONTENT
+
+
 @pytest.mark.parametrize("name", COMPRESS)
 def test_members_that_follow_each_other_are_one_content(name, library):
     joined = COMPRESS[name](CONTENT) + COMPRESS[name](b"") + COMPRESS[name](b"end") + bytes(512)
@@ -117,13 +123,25 @@ def test_more_than_a_gibibyte_is_read_only_if_it_is_packed_as_files_are(is_trust
 
 
 def test_written_gzip_is_read_by_others_and_always_the_same(library):
-    def compressed():
-        out = io.BytesIO()
-        with gzip_writer(out) as writer:
-            for start in range(0, len(CONTENT), 1000):
-                writer.write(CONTENT[start : start + 1000])
-        return out.getvalue()
+    content = CONTENT + os.urandom(1 << 20) + CONTENT
+    stream = written(content, 1000)
+    assert gzip.decompress(stream) == content
+    assert stream == written(content, 77_777) == written(content, 2 << 20)
+    assert stream[3:8] == bytes(5)  # no name, no time
 
-    assert gzip.decompress(compressed()) == CONTENT
-    assert compressed() == compressed()
-    assert compressed()[3:8] == bytes(5)  # no name, no time
+
+def written(content, step):
+    out = io.BytesIO()
+    with gzip_writer(out) as writer:
+        for start in range(0, len(content), step):
+            writer.write(content[start : start + step])
+    return out.getvalue()
+
+
+def test_gigabytes_of_zeros_that_we_write_are_no_bomb(library, monkeypatch):
+    monkeypatch.setattr(compression, "_BOMB_SIZE", 4 << 20)
+    content = bytes(20 << 20) + b"end"
+    stream = written(content, 1 << 20)
+    assert gzip.decompress(stream) == open_compressed(io.BytesIO(stream)).read() == content
+    assert len(stream) < len(content) // 100
+    assert len(written(bytes(2 << 20), 1 << 20)) < 16 << 10

@@ -7,12 +7,15 @@ import subprocess
 import threading
 
 import pytest
-from support.worlds import ROOT
+from support.worlds import ROOT, SINGLE
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.storage.attributes import portable_capability
+from kernel_sandbox.storage.overlay import CAPABILITY_XATTR
 from kernel_sandbox.storage.ownership import Ownership
-from kernel_sandbox.storage.pack import _portable_capability, pack_diff, pack_rootfs
-from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
+from kernel_sandbox.storage.pack import pack_diff, pack_rootfs
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader
+from kernel_sandbox.storage.tar_writing import header
 from kernel_sandbox.storage.tree import remove_tree
 from kernel_sandbox.storage.unpack import unpack_layer
 
@@ -212,9 +215,17 @@ def test_files_that_vanish_are_left_out(directory):
 
 def test_capabilities_lose_the_namespace_they_were_set_in():
     permitted = struct.pack("<4I", 0x400, 0, 0, 0)
-    assert _portable_capability(struct.pack("<I", 0x03000001) + permitted + struct.pack("<I", 100_000)) == (
+    assert portable_capability(struct.pack("<I", 0x03000001) + permitted + struct.pack("<I", 100_000)) == (
         struct.pack("<I", 0x02000001) + permitted
     )
+
+
+def test_a_program_gets_no_capabilities_that_its_owner_wrote_beside_it(world, directory):
+    """An ordinary user inside may write any attribute of the class ``user``, and is somebody else with several ids."""
+    (directory / "program").touch()
+    os.setxattr(directory / "program", CAPABILITY_XATTR, struct.pack("<5I", 0x02000001, 0x80, 0, 0, 0))
+    (entry,) = TarReader(io.BytesIO(packed(world, pack_diff, directory)))
+    assert bool(entry.xattrs) is (world is SINGLE)
 
 
 def test_gnu_tar_reads_what_is_packed(directory, tmp_path):

@@ -6,7 +6,8 @@ import tarfile
 import pytest
 
 from kernel_sandbox.errors import CorruptContent
-from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header, shown
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, shown
+from kernel_sandbox.storage.tar_writing import header
 
 ENTRY = Entry(
     name=b"dir/" + b"n" * 200 + b"\xff",
@@ -34,6 +35,7 @@ def entries(data):
         Entry(b"l", Kind.HARDLINK, link=b"a"),
         Entry(b"n", Kind.BLOCK, major=4095, minor=1_048_575),
         Entry(b"f", Kind.FIFO, mtime=1),
+        Entry(b"a", Kind.FILE, xattrs=((b"user.%3D%25253D%%25%2=", b"3"), (b"user.a=b=c", b"1=2"))),
         Entry(b"x" * 100, Kind.FILE, xattrs=((b"user." + b"a" * 90, b"v" * 9000),)),
     ],
 )
@@ -113,12 +115,16 @@ def with_number(start, field):
     return bytes(block)
 
 
-def pax(data):
+def extension(data, flag=b"x"):
     extended = bytearray(with_number(124, b"%011o\0" % len(data)))
-    extended[156:157] = b"x"
+    extended[156:157] = flag
     extended[148:156] = b" " * 8
     extended[148:156] = b"%06o\0 " % sum(extended)
-    return bytes(extended) + data + bytes(-len(data) % 512) + header(Entry(b"a", Kind.FILE)) + END
+    return bytes(extended) + data + bytes(-len(data) % 512)
+
+
+def pax(data):
+    return extension(data) + header(Entry(b"a", Kind.FILE)) + END
 
 
 BROKEN = {
@@ -140,6 +146,9 @@ BROKEN = {
     "record of huge length": pax(b"9" * 30 + b" a=b\n"),
     "record without newline": pax(b"6 a=bc"),
     "time of letters": pax(b"11 mtime=x\n"),
+    "name with a zero byte": pax(b"12 path=a\0b\n"),
+    "target with a zero byte": pax(b"16 linkpath=a\0b\n"),
+    "sparse name with a zero byte": pax(b"21 GNU.sparse.size=0\n19 GNU.sparse.map=\n23 GNU.sparse.name=a\0b\n"),
     "size of letters": pax(b"10 size=x\n"),
     "sparse map of letters": pax(b"21 GNU.sparse.size=5\n20 GNU.sparse.map=x\n"),
     "sparse map out of order": pax(b"21 GNU.sparse.size=9\n26 GNU.sparse.map=5,0,1,0\n"),
@@ -166,6 +175,44 @@ def test_an_extended_header_of_a_gibibyte_is_not_read():
 def test_extended_headers_without_end_are_refused():
     with pytest.raises(CorruptContent, match="unreasonably large"):
         entries(pax(b"6 a=b\n")[:1024] * 100)
+
+
+PATH, OWNER = b"10 path=b\n", b"9 uid=42\n"
+
+
+@pytest.mark.parametrize(
+    ("extensions", "name", "uid"),
+    [
+        ([extension(PATH, b"g")], b"a", 0),
+        ([extension(PATH), extension(OWNER, b"g")], b"a", 0),
+        ([extension(PATH), extension(OWNER)], b"a", 42),
+        ([extension(b"long\0", b"L"), extension(PATH)], b"long", 0),
+        ([extension(PATH), extension(b"long\0", b"L")], b"long", 0),
+    ],
+    ids=["of all", "of all after it", "twice", "a long name before", "a long name after"],
+)
+def test_of_several_extended_headers_those_count_that_count_for_docker(extensions, name, uid):
+    (entry,) = entries(b"".join(extensions) + header(Entry(b"a", Kind.FILE)) + END)
+    assert (entry.name, entry.uid) == (name, uid)
+
+
+def test_what_is_said_of_all_entries_may_come_last():
+    (entry,) = entries(header(Entry(b"a", Kind.FILE)) + extension(b"13 comment=x\n", b"g") + END)
+    assert entry.name == b"a"
+
+
+def test_a_slash_at_its_end_makes_a_directory_of_an_entry_of_the_oldest_kind_alone():
+    file = header(Entry(b"a/", Kind.FILE))
+    oldest = bytearray(file)
+    oldest[156:157] = b"\0"
+    oldest[148:156] = b"%06o\0 " % (sum(oldest) - sum(oldest[148:156]) + 8 * 32)
+    assert [entry.kind for entry in entries(file + bytes(oldest) + END)] == [Kind.FILE, Kind.DIRECTORY]
+
+
+def test_a_checksum_of_signed_bytes_is_one():
+    block = bytearray(header(Entry(b"\xff\xfe", Kind.FILE)))
+    block[148:156] = b"%06o\0 " % (int(block[148:154], 8) - 2 * 256)
+    assert [entry.name for entry in entries(bytes(block) + END)] == [b"\xff\xfe"]
 
 
 def test_a_name_is_shown_on_one_line():

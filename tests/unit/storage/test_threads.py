@@ -60,6 +60,15 @@ def test_what_is_written_behind_is_all_there_at_the_end():
     assert sink.getvalue() == CONTENT
 
 
+def test_a_little_is_written_without_a_thread():
+    sink = io.BytesIO()
+    with WriteBehind(sink) as behind:
+        behind.write(b"a ")
+        behind.write(b"little")
+        assert not any(thread.name == "write behind" for thread in threading.enumerate())
+    assert sink.getvalue() == b"a little"
+
+
 def test_an_error_of_writing_is_raised_at_the_end_at_latest():
     with pytest.raises(OSError, match="full"), WriteBehind(Failing()) as behind:
         behind.write(b"a little")

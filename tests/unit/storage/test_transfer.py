@@ -13,7 +13,8 @@ from kernel_sandbox.errors import CorruptContent, SandboxError
 from kernel_sandbox.storage import sparse
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import pack_tree
-from kernel_sandbox.storage.tar import END, Entry, Kind, header
+from kernel_sandbox.storage.tar import END, Entry, Kind
+from kernel_sandbox.storage.tar_writing import header
 from kernel_sandbox.storage.transfer import Destination, Owners, unpack_tree
 
 

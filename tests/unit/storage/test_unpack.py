@@ -2,17 +2,19 @@ import io
 import os
 import stat
 import tarfile
+import time
 
 import pytest
 from support.worlds import ROOT, SINGLE
 
 from kernel_sandbox.errors import CorruptContent, HostError, StoreError
 from kernel_sandbox.storage import ownership
-from kernel_sandbox.storage.making import Limits
+from kernel_sandbox.storage.limits import Limits
 from kernel_sandbox.storage.overlay import CAPABILITY_XATTR, NODE_XATTR
 from kernel_sandbox.storage.ownership import Ownership
 from kernel_sandbox.storage.pack import pack_diff
-from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader, header
+from kernel_sandbox.storage.tar import END, Entry, Kind, TarReader
+from kernel_sandbox.storage.tar_writing import header
 from kernel_sandbox.storage.unpack import unpack_layer
 
 DIRECTORY, FILE, SYMLINK, HARDLINK = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK
@@ -161,11 +163,8 @@ def test_attributes_and_capabilities_are_kept(world, directory):
     assert not os.listxattr(directory / "forged")
 
 
-def test_a_directory_given_twice_keeps_what_is_in_it(world, directory):
-    data = archive(
-        Entry(b"d", DIRECTORY, uid=5, mtime=9), file(b"d/kept"), Entry(b"d", DIRECTORY, mode=0o700, mtime=10**9)
-    )  # fmt: skip
-    unpack(world, data, directory)
+def test_a_directory_that_follows_what_is_in_it_keeps_that(world, directory):
+    unpack(world, archive(file(b"d/kept"), Entry(b"./d", DIRECTORY, mode=0o700, mtime=10**9)), directory)
     assert (directory / "d" / "kept").exists()
     assert stat.S_IMODE((directory / "d").stat().st_mode) == 0o700
     assert (directory / "d").stat().st_mtime_ns == 10**9
@@ -208,6 +207,9 @@ HOSTILE = {
     "root replaced by a link": [Entry(b".", SYMLINK, link=b"/tmp")],
     "overlayfs attribute": [file(b"a", xattrs=((b"user.overlay.opaque", b"y"),))],
     "overlayfs attribute of root": [file(b"a", xattrs=((b"trusted.overlay.redirect", b"/etc"),))],
+    "a directory twice": [Entry(b"a/", DIRECTORY), file(b"a/b"), Entry(b"./a", DIRECTORY)],
+    "the root twice": [Entry(b"./", DIRECTORY), Entry(b"/", DIRECTORY)],
+    "a whiteout twice": [file(b".wh.a", b""), file(b".wh.a", b"")],
     "a file twice": [file(b"a", b"first"), file(b"a", b"second")],
     "a link twice": [Entry(b"a", SYMLINK, link=b"x"), Entry(b"a", SYMLINK, link=b"y")],
     "a fifo twice": [Entry(b"a", Kind.FIFO), Entry(b"./a", Kind.FIFO)],
@@ -237,9 +239,23 @@ def test_limits_are_kept(world, directory):
         (archive(*(file(b"%d" % n, b"") for n in range(11))), Limits(entries=10)),
         (archive(file(b"a", bytes(600)), file(b"b", bytes(600))), Limits(bytes=1000)),
         (archive(file(b"a" * 50)), Limits(path=50)),
+        (archive(file(b"a/b/c/d/e"), file(b"f/g/h/i/j")), Limits(implied=7)),
     ):
         with pytest.raises(CorruptContent):
             unpack(world, data, directory, limits)
+
+
+def test_the_root_may_be_called_a_slash(world, directory):
+    unpack(world, archive(Entry(b"/", DIRECTORY, mode=0o700, mtime=7), file(b"file")), directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert directory.stat().st_mtime_ns == 7 and (directory / "file").exists()
+
+
+def test_directories_that_no_entry_names_are_soon_made_however_deep(directory):
+    data = archive(*(file(b"%d/" % number + b"d/" * 2000 + b"f") for number in range(4)))
+    started = time.process_time()
+    unpack_layer(io.BytesIO(data), directory, Ownership.SINGLE)
+    assert time.process_time() - started < 2
 
 
 def test_a_bomb_of_holes_is_refused(world, directory):
@@ -254,6 +270,15 @@ def test_the_archive_is_read_to_its_end(world, directory):
     stream = io.BytesIO(archive(file(b"a")) + bytes(20 * 512))
     unpack_layer(stream, directory, Ownership.SINGLE)
     assert not stream.read()
+
+
+def test_an_archive_that_goes_on_after_its_end_is_refused(directory):
+    class Endless(io.BytesIO):
+        def read(self, size=-1, /):
+            return super().read(size) or bytes(size)
+
+    with pytest.raises(CorruptContent, match="goes on after its end"):
+        unpack_layer(Endless(archive(file(b"a"))), directory, Ownership.SINGLE)
 
 
 def test_what_does_not_fit_is_not_begun(directory, monkeypatch):
@@ -271,6 +296,15 @@ def test_long_runs_of_zeros_take_no_disk(world, directory):
     assert (directory / "only").read_bytes() == bytes(2 << 20)
     assert (directory / "zeros").stat().st_blocks * 512 < 3 << 20
     assert (directory / "only").stat().st_blocks * 512 < 1 << 20
+
+
+def test_holes_between_small_pieces_take_no_disk(world, directory):
+    content = b"".join(bytes([number + 1]) * 4096 + bytes(252 << 10) for number in range(16)) + bytes(5)
+    unpack(world, archive(file(b"many", content), file(b"small", bytes(40 << 10))), directory)
+    assert (directory / "many").read_bytes() == content
+    assert (directory / "small").read_bytes() == bytes(40 << 10)
+    assert (directory / "many").stat().st_blocks * 512 <= 512 << 10
+    assert (directory / "small").stat().st_blocks * 512 <= 8 << 10
 
 
 def test_a_directory_keeps_its_time_whatever_comes_later(world, directory):
