@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3
+_MANY_OBJECTS = 50_000
 _INTERRUPTED = 130
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\033[H", "\033[K\n", "\033[J"
 _HUNG_UP = 128 + signal.SIGHUP
@@ -32,6 +34,7 @@ _HUNG_UP = 128 + signal.SIGHUP
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code, at once: tearing the interpreter down takes longer than a container."""
+    gc.set_threshold(_MANY_OBJECTS)  # what is imported stays: looking for garbage in it is in vain
     _open_standard_streams()
     _import_msgspec()
     code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -49,7 +52,7 @@ def _open_standard_streams() -> None:
 
 
 def _import_msgspec() -> None:
-    """Without typing_extensions, which it prefers to typing: that has all that it needs, and is imported anyway."""
+    """Import it without typing_extensions, which it prefers to typing: typing serves it as well, and is here."""
     if "typing_extensions" in sys.modules:
         return
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # is not found then

@@ -115,12 +115,10 @@ class Command:
         name: str,
         function: Callable[..., Any],
         params: Sequence[Parameter] = (),
-        hidden: bool = False,
         help_names: tuple[str, ...] = _HELP_NAMES,
     ) -> None:
         self.name = name
         self.about = function.__doc__ or ""
-        self.hidden = hidden
         self.arguments = [each for each in params if isinstance(each, Argument)]
         self.options = [each for each in params if isinstance(each, Option)]
         taken = {name for option in self.options for name in option.opts}

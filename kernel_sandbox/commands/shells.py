@@ -71,7 +71,7 @@ def completion(_: Context, /, shell: str) -> Result:
     return Lines((_SCRIPTS[shell].rstrip("\n"),))
 
 
-@syntax.command(FlagsFirstCommand, "__complete", hidden=True)
+@syntax.command(FlagsFirstCommand, "__complete")
 @syntax.option("--line", help="The command line before the cursor, as it is written, the program's name included.")
 @syntax.option("--piece", default="", help="What the shell takes for the last word of it.")
 @syntax.argument("words", nargs=-1, type=syntax.UNPROCESSED)

@@ -21,7 +21,7 @@ from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import copying, mounts
 from kernel_sandbox.spec.options import Bind
 from kernel_sandbox.storage import places, state, tar
-from kernel_sandbox.storage.compression import open_compressed
+from kernel_sandbox.storage.compression import import_decompressors, open_compressed
 from kernel_sandbox.storage.pack import pack_tree
 from kernel_sandbox.storage.transfer import Destination, Owners, unpack_tree
 
@@ -53,6 +53,8 @@ def copy_out(task: CopyOut, descriptors: tuple[int, ...]) -> None:
 def copy_in(task: CopyIn, descriptors: tuple[int, ...]) -> None:
     """Unpack the archive in the second descriptor where the path leads. Raises NotFound, SandboxError."""
     owners = Owners.ARCHIVE if task.is_stream or task.keeps_owners else Owners.ROOT
+    if task.is_stream:
+        import_decompressors()  # inside nothing can be imported
 
     def work(root: int) -> None:
         place = places.Root(root, places.INSIDE, lambda missing: _missing(task, missing))

@@ -74,9 +74,9 @@ class Images(Content):
             self.tell(image, "untag", labels)
         for id_ in removed.images:
             self._state.events.record("image", "delete", id_, {"name": str(id_)})
+        self.write_index()  # first: it names nothing that is not there
         if removed.deleted:
             self._collector.collect()
-        self.write_index()
         return removed
 
     # Images of our own making

@@ -38,16 +38,17 @@ def in_parallel(
         news.put(progress)
 
     executor = ThreadPoolExecutor(max(1, at_once))
-    futures = [executor.submit(work, relay) for work in works]
+    futures: list[Future[T]] = []
     try:
-        for future in futures:
-            future.add_done_callback(news.put)
+        for work in works:
+            futures.append(executor.submit(work, relay))
+            futures[-1].add_done_callback(news.put)
         _follow(news, len(futures), tell)
     except BaseException:
         is_over.set()
         give_up()
         executor.shutdown(wait=False, cancel_futures=True)
-        wait(futures, _SECONDS_TO_STOP)
+        wait([future for future in futures if not future.cancelled()], _SECONDS_TO_STOP)
         raise
     executor.shutdown()
     return tuple(future.result() for future in futures)

@@ -80,10 +80,11 @@ class _Helper:
         return {descriptor for descriptor, _ in poll.poll(_SECONDS_OF_REST * 1000 if self._rested else None)}
 
     def _take_back(self, worker: socket.socket) -> None:
-        if worker.recv(len(_DONE)) and self._rested is None:
-            self._rested = worker
-        else:
-            worker.close()
+        with contextlib.suppress(ConnectionResetError):  # it was killed before it took the request
+            if worker.recv(len(_DONE)) and self._rested is None:
+                self._rested = worker
+                return
+        worker.close()
 
     def _serve(self) -> bool:
         """One request; whether there was one."""
@@ -103,20 +104,28 @@ class _Helper:
         return True
 
     def _hand_over(self, job: Job, message: bytes, descriptors: list[int]) -> None:
+        for worker in self._free(job):
+            try:
+                socket.send_fds(worker, [message], descriptors)
+            except (BrokenPipeError, ConnectionResetError):  # it was killed while it waited
+                worker.close()
+                continue
+            if job.repeats:
+                self._busy[worker.fileno()] = worker
+            else:
+                worker.close()
+            return
+
+    def _free(self, job: Job) -> Iterator[socket.socket]:
+        """Processes that can do it: the one that has rested, the one in reserve, a new one."""
         if job.repeats and self._rested:
             worker, self._rested = self._rested, None
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(worker, [message], descriptors)
-                self._busy[worker.fileno()] = worker
-                return
-            worker.close()
+            yield worker
         job.load()
-        worker, self._reserve = self._reserve or self._fork(), None
-        socket.send_fds(worker, [message], descriptors)
-        if job.repeats:
-            self._busy[worker.fileno()] = worker
-        else:
-            worker.close()
+        if self._reserve:
+            worker, self._reserve = self._reserve, None
+            yield worker
+        yield self._fork()
 
     def _fork(self) -> socket.socket:
         """A process that waits for a request; without one it ends when the helper does."""

@@ -186,6 +186,12 @@ def open_compressed(raw: BinaryIO, is_trusted: bool = False) -> io.BufferedReade
     return buffered
 
 
+def import_decompressors() -> None:
+    """Import what any format takes, which is otherwise done when one is met."""
+    for format in _FORMATS:
+        format.start()
+
+
 class _Unowned(io.RawIOBase):
     """A caller's stream under a buffer whose end must not close it; only its first bytes are put together."""
 
@@ -238,7 +244,7 @@ class GzipWriter:
         self._taken += len(content)
         self._give(self._compressor.compress(content))
         missing = self._taken // _FILLED_RATIO - self._given
-        if missing > 0 and self._taken > _BOMB_SIZE // 2:
+        if missing > 0 and self._taken > _BOMB_SIZE >> 5:
             self._give(self._compressor.flush(zlib.Z_SYNC_FLUSH))  # up to a byte's end, where a block may begin
             self._give(_EMPTY_BLOCK * (missing // len(_EMPTY_BLOCK)))
 

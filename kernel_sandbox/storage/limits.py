@@ -11,6 +11,7 @@ from kernel_sandbox.storage.tar import SECOND, Entry, shown
 
 _NO_ID = 0xFFFFFFFF
 _MAX_TIME = (1 << 40) * SECOND
+_MAX_XATTR_NAME, _MAX_XATTR = 255, 1 << 16  # bytes, on any file system (xattr(7))
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -41,6 +42,8 @@ def check(entry: Entry, limits: Limits) -> None:
         raise CorruptContent(f"archive entry {shown(entry.name)} has an impossible owner or time")
     if sum(len(name) + len(value) for name, value in entry.xattrs) > limits.xattrs:
         raise CorruptContent(f"archive entry {shown(entry.name)} has too large extended attributes")
-    for name, _ in entry.xattrs:
+    for name, value in entry.xattrs:
+        if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR:
+            raise CorruptContent(f"archive entry {shown(entry.name)} has a too large extended attribute")
         if not name or b"\0" in name or name.startswith(OVERLAY_XATTRS):
             raise CorruptContent(f"archive entry {shown(entry.name)} sets the attribute {shown(name)}")

@@ -190,7 +190,7 @@ def _tar(*files: tuple[str, bytes, int, int], mode: str = "w") -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_an_archive_is_unpacked_with_its_owners(shared_store: Store, made: str, mode: str) -> None:
     archive = _tar(("a/b", b"content", 0o600, 42), ("/absolute", b"", 0o644, 0), ("x/../y", b"", 0o644, 0), mode=mode)
     shared_store.cli("cp", "-", f"{made}:/tmp", input=archive, text=False, check=True)
