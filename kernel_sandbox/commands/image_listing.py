@@ -18,8 +18,10 @@ from kernel_sandbox.engine.image_listing import ListedImage, listed
 from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import units
 from kernel_sandbox.spec.filters import Filters
+from kernel_sandbox.storage.images import NEVER
 
 _UNKNOWN = "N/A"
+_LONGEST = (1 << 63) - 1
 _PRECISION = 4
 _HEADERS = {
     "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
@@ -98,7 +100,8 @@ def _shown(rows: tuple[ImageRow, ...], template: str, digests: bool, quiet: bool
     if template in ("", "table"):
         if quiet:
             return Lines(tuple(row.id for row in shown))
-        return _table(_COLUMNS_WITH_DIGEST if digests else _COLUMNS, shown, rows)
+        dated = tuple(msgspec.structs.replace(row, created=row.created or _UNKNOWN) for row in shown)
+        return _table(_COLUMNS_WITH_DIGEST if digests else _COLUMNS, dated, rows)
     if template == "raw":
         if quiet:
             return Lines(tuple(f"image_id: {row.id}" for row in shown))
@@ -117,9 +120,7 @@ def _table(columns: tuple[str, ...], shown: tuple[ImageRow, ...], items: tuple[I
 def image_rows(each: ListedImage, digests: bool = False) -> tuple[ImageRow, ...]:
     """An image as rows, one for each of its names and, with *digests*, what registries know these by; in full."""
     image = each.image
-    seconds = image.created // 10**9
-    created = f"{units.human_duration((time.time_ns() - image.created) / 1e9)} ago"
-    created_at = time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
+    created, created_at = _age(image.created), _local(image.created)
     size, virtual_size = units.human_size(image.size), units.human_size(image.size, _PRECISION)
     return tuple(
         ImageRow(
@@ -128,6 +129,18 @@ def image_rows(each: ListedImage, digests: bool = False) -> tuple[ImageRow, ...]
         )
         for repository, tag, digest in _names(each, digests)
     )  # fmt: skip
+
+
+def _age(created: int) -> str:
+    """Go has no longer time than ``_LONGEST``."""
+    seconds = min(time.time_ns() - created, _LONGEST) / 1e9
+    return "" if created == NEVER else f"{units.human_duration(seconds)} ago"
+
+
+def _local(created: int) -> str:
+    if created == NEVER:
+        return "0001-01-01 00:00:00 +0000 UTC"
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(created // 10**9))
 
 
 def _names(each: ListedImage, digests: bool) -> Iterator[tuple[str, str, str]]:

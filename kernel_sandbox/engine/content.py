@@ -19,12 +19,12 @@ from kernel_sandbox.errors import CorruptContent, SandboxError, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import image as documents
 from kernel_sandbox.spec.digest import Digest
-from kernel_sandbox.storage.images import UNKNOWN_SIZE, Image, Layer
+from kernel_sandbox.storage.images import NEVER, UNKNOWN_SIZE, Image, Layer
 from kernel_sandbox.storage.layout import ImageLayout
 from kernel_sandbox.storage.staging import Staging
 from kernel_sandbox.storage.state import State
 
-_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1  # what SQLite has integers for
+_LATEST = (1 << 63) - 1  # that SQLite has an integer for
 
 
 class Bulk:
@@ -225,13 +225,13 @@ class Content:
 
 
 def _moment(text: str) -> int:
-    """A document's time in nanoseconds since the epoch, 0 where it tells none. Raises CorruptContent.
+    """A document's time in nanoseconds since the epoch, ``NEVER`` where it tells none. Raises CorruptContent.
 
-    Go's zero time, which is met often, and all else that does not fit becomes the nearest moment that does.
+    What does not fit becomes the nearest moment that does: Go's zero time, which is met often, is ``NEVER``.
     """
     from kernel_sandbox.spec.times import parse_time
 
     try:
-        return min(max(parse_time(text, 0, 0), _EARLIEST), _LATEST) if text else 0
+        return min(max(parse_time(text, 0, 0), NEVER), _LATEST) if text else NEVER
     except UsageError as error:
         raise CorruptContent(f"invalid ImageConfig: {error}") from None

@@ -291,9 +291,9 @@ class ContainerDocument(Shape, frozen=True, kw_only=True):
     network_settings: NetworkSettings
 
 
-class RootFS(Shape, frozen=True, kw_only=True):
+class RootFS(Shape, frozen=True, kw_only=True, omit_defaults=True):
     type: str
-    layers: tuple[str, ...]
+    layers: tuple[str, ...] = ()
 
 
 class ImageMetadata(Shape, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from kernel_sandbox.spec.image import OCI_MANIFEST, Descriptor
 from kernel_sandbox.storage.database import Database
 
 UNKNOWN_SIZE = -1
+NEVER = -(1 << 63)
+"""When an image was created that does not say: the least that SQLite has an integer for."""
 
 
 class Layer(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Half-made things: how a file or a directory comes into being so that nobody ever meets half of it.
 
-Here: a place to make things in (``Staging``), a file replaced as a whole (``atomic_write``), and the words for
-a store that refuses (``store_errors``). Not here: what is made, or its final place.
+Here: a place to make things in (``Staging``), and the words for a store that refuses (``store_errors``).
+Not here: what is made, or its final place.
 
 An entry is locked with flock(2) while its maker lives; the lock goes with the maker, however it dies, so what
 is there and can be locked has been abandoned. Makers and searchers meet on a lock of the staging directory
@@ -133,25 +133,6 @@ class Staging:
             yield
         finally:
             os.close(fd)
-
-
-def atomic_write(path: str | os.PathLike[str], data: bytes, mode: int = 0o644) -> None:
-    """Makes ``data`` the whole content of ``path``: readers and crashes meet the old content or the new.
-
-    Raises StoreError.
-    """
-    target = os.fspath(path)
-    directory, name = os.path.split(target)
-    temporary = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
-    with store_errors(target):
-        try:
-            write_durably(temporary, data, mode)
-            os.rename(temporary, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        sync_directory(directory or ".")
 
 
 def write_durably(path: str, data: bytes, mode: int) -> None:

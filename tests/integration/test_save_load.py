@@ -233,3 +233,14 @@ def test_an_image_of_an_odd_time_is_loaded_and_listed(created, store):
     store.cli("load", input=archives.packed(archives.oci_files(image, "odd:1")), text=False, check=True)
     assert ids(store) == {"odd:1": image.id}
     assert inspected(store, "odd:1")["Created"] == created
+
+
+@pytest.mark.same_for_every_user
+@pytest.mark.parametrize("created", ["", "0001-01-01T00:00:00Z"])
+def test_an_image_that_does_not_say_when_it_was_created_has_no_age(created, store):
+    image = remote_image([Entry("file", content=b"x")], created=created)
+    store.cli("load", input=archives.packed(archives.oci_files(image, "ageless:1")), text=False, check=True)
+    assert inspected(store, "ageless:1")["Created"] == "0001-01-01T00:00:00Z"
+    assert "   N/A   " in store.cli("images", check=True).stdout
+    template = "{{.CreatedSince}}|{{.CreatedAt}}"
+    assert store.cli("images", "--format", template).stdout == "|0001-01-01 00:00:00 +0000 UTC\n"

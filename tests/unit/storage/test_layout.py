@@ -15,7 +15,7 @@ from kernel_sandbox.errors import CorruptContent, NotFound, StoreError
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.image import OCI_MANIFEST, REF_NAME, Descriptor, Index, decode
 from kernel_sandbox.storage.layout import Blob, ImageLayout
-from kernel_sandbox.storage.staging import Staging, atomic_write
+from kernel_sandbox.storage.staging import Staging
 
 ABSENT = Digest.of(b"never stored")
 
@@ -267,26 +267,3 @@ def test_a_search_never_meets_an_entry_that_is_being_made(staging: Staging) -> N
         stop.set()
         searcher.join()
     assert [path for path in found if os.path.lexists(path)] == []
-
-
-def test_atomic_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    atomic_write(path, b"old and long")
-    atomic_write(path, b"new", mode=0o600)
-    assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["config.json"]
-
-
-def test_a_failed_atomic_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "config.json"
-    atomic_write(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match=r"cannot use .*config.json: no space left on device; free some space"):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["config.json"]
