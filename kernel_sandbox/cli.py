@@ -38,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _open_standard_streams()
     _import_msgspec()
     code = _run(sys.argv[1:] if arguments is None else arguments)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        with suppress(OSError):
-            stream.flush()
+    with suppress(KeyboardInterrupt):  # so late that it ends nothing
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
     os._exit(code)
 
 

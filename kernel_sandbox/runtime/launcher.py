@@ -106,7 +106,7 @@ class ForkLauncher(_HelperLauncher):
         self._get_ready = get_ready
 
     def _start_helper(self, control: socket.socket, ours: socket.socket) -> None:
-        if os.fork() == 0:
+        if workers.fork() == 0:
             try:
                 ours.close()
                 workers.serve(control, self._jobs, self._get_ready)

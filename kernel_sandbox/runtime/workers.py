@@ -26,6 +26,15 @@ _DONE = b"done"
 _SECONDS_OF_REST = 60
 
 
+def fork() -> int:
+    """fork(2) with signals held back: what a handler raises in the midst of Python's part of it would be lost."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        return os.fork()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def serve(
     control: socket.socket,
     jobs: Mapping[str, Job],
@@ -130,7 +139,7 @@ class _Helper:
     def _fork(self) -> socket.socket:
         """A process that waits for a request; without one it ends when the helper does."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
+        if fork() == 0:
             try:
                 for inherited in filter(None, (self._control, ours, self._rested, *self._busy.values())):
                     inherited.close()

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import stat
@@ -287,6 +288,16 @@ def test_what_does_not_fit_is_not_begun(directory, monkeypatch):
     with pytest.raises(StoreError, match="no space left to unpack 'large'"):
         unpack_layer(io.BytesIO(header(Entry(b"large", FILE, size=17 << 20))), directory, Ownership.SINGLE)
     assert (directory / "large").stat().st_size == 0
+
+
+def test_an_attribute_that_the_file_system_has_no_room_for_is_named(directory, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    data = archive(file(b"a", xattrs=((b"user.big", bytes(1 << 16)),)))
+    with pytest.raises(StoreError, match=r"attribute 'user\.big' of 65536 bytes"):
+        unpack_layer(io.BytesIO(data), directory, Ownership.SINGLE)
 
 
 def test_long_runs_of_zeros_take_no_disk(world, directory):
