@@ -6,7 +6,12 @@ help imports none of them.
 
 from __future__ import annotations
 
-from kernel_sandbox.commands.command import Entry, Group
+from collections.abc import Sequence
+
+from kernel_sandbox import __version__
+from kernel_sandbox.commands.command import Entry, Group, HelpAsked, Invocation
+from kernel_sandbox.commands.flags import Split
+from kernel_sandbox.commands.syntax import Option
 
 _CONTAINERS = {
     "run": ("run:run", "Make a container from IMAGE and run COMMAND in it."),
@@ -70,7 +75,24 @@ _STORE = {
     "info": ("system:info", "Show what the store holds and what this machine offers."),
 }
 
-root = Group("""Real Linux containers without Docker, daemon or root.
+
+
+class Program(Group):
+    """All commands. With the flag ``--version`` the version is the outcome, whatever else was written."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(about)
+        self._version = Option(("-v", "--version"), is_flag=True, help="Show the version and exit.")
+        self.options.append(self._version)
+
+    def split(self, invocation: Invocation, line: Sequence[str]) -> Split:
+        found = super().split(invocation, line)
+        if self._version in found.given:
+            raise HelpAsked(f"{invocation.path} version {__version__}")
+        return found
+
+
+root = Program("""Real Linux containers without Docker, daemon or root.
 
 The words are Docker's. KERNEL_SANDBOX_HOME names the directory in which images and containers are kept.""")
 container = Group("Manage containers.")

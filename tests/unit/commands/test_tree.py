@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kernel_sandbox import __version__
 from kernel_sandbox.commands import Context, invoke
 from kernel_sandbox.commands.command import Command, Group
 from kernel_sandbox.commands.tree import root
@@ -45,6 +46,11 @@ def test_a_group_lists_its_commands(line: str) -> None:
     assert f"Usage: kernel-sandbox{' image' if group else ''} [OPTIONS] COMMAND [ARGS]..." in text
     assert "Give an image one more name." in text
     assert "__complete" not in text
+
+
+@pytest.mark.parametrize("line", ["--version", "-v", "-v ps --nothing"])
+def test_the_program_tells_its_version(line: str) -> None:
+    assert invoke(line.split(), unused()).text() == f"kernel-sandbox version {__version__}"
 
 
 @pytest.mark.parametrize(
