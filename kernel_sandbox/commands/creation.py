@@ -14,6 +14,7 @@ from kernel_sandbox.errors import SandboxError, UsageError
 from kernel_sandbox.spec import flags as texts
 from kernel_sandbox.spec import mount_flags, seccomp, sharing
 from kernel_sandbox.spec import platform as platforms
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.image import Healthcheck, platform_of_machine
 from kernel_sandbox.spec.options import Bind, ContainerOptions, Limits, RestartPolicy, Sharing, Tmpfs, VolumeMount
 
@@ -70,7 +71,7 @@ def wanted(context: Context, /, detach_keys: str = "", detached: bool = False, *
 def limits(flags: dict[str, Any]) -> Limits:
     """The limits that the flags ask for: None and "" for those without one, as for 0."""
     asked = {name: flags[name] or ("" if name in _LISTS else None) for name in Limits.__struct_fields__}
-    return msgspec.convert(asked, Limits)
+    return msgspec.convert(asked, decodable(Limits))
 
 
 def variables(context: Context, files: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:

@@ -76,7 +76,6 @@ _STORE = {
 }
 
 
-
 class Program(Group):
     """All commands. With the flag ``--version`` the version is the outcome, whatever else was written."""
 

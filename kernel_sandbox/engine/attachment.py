@@ -15,6 +15,7 @@ from kernel_sandbox.errors import Conflict, HostError
 from kernel_sandbox.runtime import sessions
 from kernel_sandbox.runtime.frames import Decoder, Ending, Execution, Frame, Kind, Target
 from kernel_sandbox.runtime.job import Failure
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.keys import KeySequence
 
 _CHUNK = 1 << 16
@@ -101,7 +102,7 @@ class Attachment:
                 if frame.kind is Kind.FAILED:
                     raise Failure.read(frame).error()
                 if frame.kind is Kind.EXITED:
-                    self.ending = msgspec.msgpack.decode(frame.payload, type=Ending)
+                    self.ending = msgspec.msgpack.decode(frame.payload, type=decodable(Ending))
                     return
                 yield frame
 

@@ -17,6 +17,7 @@ from kernel_sandbox.errors import Conflict, ContainerStartError, HostError, NotF
 from kernel_sandbox.runtime import ids, interpreter
 from kernel_sandbox.runtime.frames import Ending, Execution, Frame, Kind
 from kernel_sandbox.runtime.launcher import Launcher, WarmLauncher, call
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.storage.state import Container, Status
 
 if TYPE_CHECKING:
@@ -173,8 +174,7 @@ class Containers(ContainerRecords):
             raise Conflict(f"Container {container.id} is already paused")
         if kind is Kind.UNPAUSE and container.status is not Status.PAUSED:
             raise Conflict(f"Container {container.id} is not paused")
-        if not container.is_active:
-            raise Conflict(f"Container {container.id} is not running")
+        self._check_active(container)
         with self._connected(container) as attachment:
             attachment.ask(kind)
 
@@ -188,18 +188,23 @@ class Containers(ContainerRecords):
             raise Conflict(f"Container {key} is paused, unpause the container before exec")
         if container.status is Status.RESTARTING:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-        if not container.is_active:
-            raise Conflict(f"Container {container.id} is not running")
+        self._check_active(container)
         process = msgspec.structs.replace(self._execution(container, wanted), console_size=console)
         request = Execution(os.urandom(32).hex(), process, wanted.interactive, wanted.detach)
         attachment = self._connected(container)
         try:
             attachment.execute(request)
             attachment.await_start()
-        except BaseException:
+        except BaseException as error:
             attachment.close()
+            if isinstance(error, HostError):
+                self._check_active(self.find(container.id))  # it may have ended just then
             raise
         return attachment
+
+    def _check_active(self, container: Container) -> None:
+        if not container.is_active:
+            raise Conflict(f"Container {container.id} is not running")
 
     def _execution(self, container: Container, wanted: ExecOptions) -> Process:
         if wanted.workdir and not wanted.workdir.startswith("/"):
@@ -345,7 +350,8 @@ class Containers(ContainerRecords):
 
         container = self.find(key)
         task = tasks.Diff(*self._written(container), self._layers(container))
-        return msgspec.msgpack.decode(call(self._launcher, "diff", tasks.encode(task)), type=tuple[Change, ...])
+        answer = call(self._launcher, "diff", tasks.encode(task))
+        return msgspec.msgpack.decode(answer, type=decodable(tuple[Change, ...]))
 
     def copy_from(
         self, key: str, path: str, target: str | int, follows_link: bool = False, keeps_owners: bool = False

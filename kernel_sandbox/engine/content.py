@@ -18,6 +18,7 @@ from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import CorruptContent, SandboxError, UsageError
 from kernel_sandbox.runtime.launcher import Launcher, call
 from kernel_sandbox.spec import image as documents
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage.images import NEVER, UNKNOWN_SIZE, Image, Layer
 from kernel_sandbox.storage.layout import ImageLayout
@@ -121,7 +122,7 @@ class Content:
         home, run = self._paths.home, self._paths.run
         task = tasks.Unpack(home, run, layer.blob.digest, layer.diff_id, layer.chain_id, bulk.trusts(layer.blob))
         answer = call(self._launcher, "unpack", tasks.encode(task), meanwhile=meanwhile)
-        unpacked = msgspec.msgpack.decode(answer, type=tasks.Unpacked)
+        unpacked = msgspec.msgpack.decode(answer, type=decodable(tasks.Unpacked))
         bulk.add(layer.blob, unpacked.length)
         return unpacked.size
 
@@ -135,7 +136,7 @@ class Content:
         *source* is its descriptor, *platform* a specifier, empty for any. Raises CorruptContent, NotFound.
         """
         answer = self._call("load", tasks.Load, platform, descriptors=(source,))
-        return msgspec.msgpack.decode(answer, type=tuple[tasks.FoundImage, ...])
+        return msgspec.msgpack.decode(answer, type=decodable(tuple[tasks.FoundImage, ...]))
 
     # Records
 

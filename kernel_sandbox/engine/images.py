@@ -15,6 +15,7 @@ from kernel_sandbox.errors import NotFound, UsageError
 from kernel_sandbox.runtime.launcher import call
 from kernel_sandbox.spec import image as documents
 from kernel_sandbox.spec import reference
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage.images import Image
 
@@ -104,7 +105,7 @@ class Images(Content):
         origin = Origin(created_by, message or "Imported from -")
         with self.adding():
             answer = self._call("ingest", tasks.InStore, descriptors=(source,))
-            layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
+            layer = msgspec.msgpack.decode(answer, type=decodable(tasks.NewLayer))
             image = self._derive(None, layer, config, origin, target, platform=platform)
         self.tell(image, "import", config.labels)
         return image
@@ -116,7 +117,7 @@ class Images(Content):
         target = str(reference.parse_tag(name)) if name else None
         with self.adding():
             answer = call(self._launcher, "pack_diff", tasks.encode(changes))
-            layer = msgspec.msgpack.decode(answer, type=tasks.NewLayer)
+            layer = msgspec.msgpack.decode(answer, type=decodable(tasks.NewLayer))
             return self._derive(base, layer, config, origin, target)
 
     def bootstrap(self, kind: str = "python") -> tuple[Image, bool]:
@@ -133,7 +134,7 @@ class Images(Content):
                 return present, False
             with self.adding():
                 answer = self._call("bootstrap", tasks.Bootstrap, kind)
-                made = msgspec.msgpack.decode(answer, type=tasks.NewBase)
+                made = msgspec.msgpack.decode(answer, type=decodable(tasks.NewBase))
                 config = documents.ContainerConfig(
                     env=made.env, cmd=made.cmd, working_dir=made.working_dir, labels=dict(made.labels)
                 )

@@ -10,6 +10,7 @@ import msgspec
 
 from kernel_sandbox.engine import locks
 from kernel_sandbox.engine.tasks import InStore, encode
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.storage.staging import store_errors
 
 A = TypeVar("A", bound=InStore)
@@ -22,7 +23,7 @@ def job(type_: type[A], adds: bool = False) -> Callable[[Work[A]], Callable[[byt
     One that *adds* blobs or layers keeps anything from being collected, as its client does, which may be killed.
     """
 
-    decoder = msgspec.msgpack.Decoder(type_)
+    decoder = msgspec.msgpack.Decoder(decodable(type_))
 
     def wrapped(work: Work[A]) -> Callable[[bytes, tuple[int, ...]], bytes]:
         def run(argument: bytes, descriptors: tuple[int, ...]) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 
 from kernel_sandbox.engine import tasks
 from kernel_sandbox.runtime.launcher import call
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.storage.images import UNKNOWN_SIZE, Image
 
@@ -23,7 +24,8 @@ def sizes(engine: Engine, trees: Sequence[str]) -> tuple[int, ...]:
     found: list[int] = []
     for start in range(0, len(trees), _AT_ONCE):
         task = tasks.Trees(engine.paths.home, engine.paths.run, tuple(trees[start : start + _AT_ONCE]))
-        found += msgspec.msgpack.decode(call(engine.launcher, "measure_trees", tasks.encode(task)), type=list[int])
+        answer = call(engine.launcher, "measure_trees", tasks.encode(task))
+        found += msgspec.msgpack.decode(answer, type=decodable(list[int]))
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ from kernel_sandbox.errors import Conflict, HostError, NotFound
 from kernel_sandbox.runtime import cgroups, ids, monitor, process, processes, seccomp
 from kernel_sandbox.runtime.rootfs import TreePaths
 from kernel_sandbox.spec import bundle, health, image, mounts, resolver, runtime
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.options import HOST, Bind, ContainerOptions, Network
 from kernel_sandbox.spec.user import identify
 from kernel_sandbox.storage import state
@@ -188,7 +189,7 @@ def prepare() -> None:
     spec = bundle.make("sample", options, image.ContainerConfig(), identify("", "", ""), host)
     runtime.decode(runtime.encode(spec))
     mounts.plan(spec)
-    msgspec.json.decode(msgspec.json.encode(options), type=ContainerOptions)
+    msgspec.json.decode(msgspec.json.encode(options), type=decodable(ContainerOptions))
     rootfs = image.RootFS(type="layers", diff_ids=())
     image.decode(image.ImageConfig, image.encode(image.ImageConfig(architecture="", os="linux", rootfs=rootfs)))
 

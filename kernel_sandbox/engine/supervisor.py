@@ -22,6 +22,7 @@ from kernel_sandbox.errors import Conflict, HostError, NotFound, SandboxError, S
 from kernel_sandbox.runtime import log, monitor, process, sessions
 from kernel_sandbox.runtime.frames import Ending, Execution
 from kernel_sandbox.spec import restart, runtime
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.options import ContainerOptions
 from kernel_sandbox.storage import state
@@ -33,7 +34,7 @@ _UNREAD_LOG = 1 << 20
 
 def supervise(argument: bytes, descriptors: tuple[int, ...]) -> bytes:
     """The job: run the container to its end. The first descriptor is the client that asked for it."""
-    task = msgspec.msgpack.decode(argument, type=Supervision)
+    task = msgspec.msgpack.decode(argument, type=decodable(Supervision))
     monitor.detach(descriptors)
     paths = Paths(task.home, task.run)
     client = socket.socket(fileno=os.dup(descriptors[0]))

@@ -14,6 +14,7 @@ from kernel_sandbox.engine.names import volume_name
 from kernel_sandbox.engine.paths import Paths
 from kernel_sandbox.errors import Conflict, NotFound, StoreError
 from kernel_sandbox.runtime.launcher import Launcher, call
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.filters import Filters
 from kernel_sandbox.spec.volumes import checked_name
 from kernel_sandbox.storage.staging import store_errors
@@ -121,7 +122,7 @@ class Volumes:
                 names.append(volume.name)
             except (Conflict, NotFound):
                 continue
-        freed = sum(msgspec.msgpack.decode(self._call("measure_trees", trees), type=list[int]))
+        freed = sum(msgspec.msgpack.decode(self._call("measure_trees", trees), type=decodable(list[int])))
         self._call("remove_trees", trees)
         return Pruned(tuple(names), freed)
 

@@ -24,6 +24,7 @@ from kernel_sandbox.jupyter.plan import Connection, KernelSettings
 from kernel_sandbox.jupyter.process import KernelProcess
 from kernel_sandbox.jupyter.relay import relaying
 from kernel_sandbox.runtime.frames import Ending
+from kernel_sandbox.spec.decoding import decodable
 
 _WATCH_SECONDS = 0.5
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -62,7 +63,7 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[KernelSettings, str, tuple
 def _read(path: str) -> Connection:
     try:
         with open(path, "rb") as file:
-            connection = msgspec.json.decode(file.read(), type=Connection)
+            connection = msgspec.json.decode(file.read(), type=decodable(Connection))
     except msgspec.DecodeError as error:
         raise UsageError(f"{path} is not a connection file: {error}") from None
     if connection.transport != "tcp":

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.docker_config import HelperLogin, Login, key
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,7 +43,7 @@ class CredentialHelper:
                 return Login()
             raise self._failure("get", answer)
         try:
-            return msgspec.json.decode(answer, type=HelperLogin).login
+            return msgspec.json.decode(answer, type=decodable(HelperLogin)).login
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise SandboxError(f"{self.program} get: its answer is no login in JSON") from None
 

@@ -22,6 +22,7 @@ from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import console
 from kernel_sandbox.spec import capabilities
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.runtime import Process
 
 TERMINAL = b"terminal"
@@ -39,7 +40,7 @@ def failure(message: bytes) -> Failure:
     """What the other end of the channel reported; an end without a word was a kill."""
     if not message:
         return Failure("the process was killed before it ran: try again", 125)
-    return msgspec.msgpack.decode(message, type=Failure)
+    return msgspec.msgpack.decode(message, type=decodable(Failure))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import msgspec
 
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.runtime import ConsoleSize, Process
 
 _HEADER = struct.Struct(">BB2xIQ")
@@ -74,7 +75,7 @@ class Target(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, payload: bytes) -> Target:
         """Raises ValueError for anything else."""
-        return msgspec.msgpack.decode(payload, type=cls)
+        return msgspec.msgpack.decode(payload, type=decodable(cls))
 
     def signal(self) -> int:
         """The signal's number. Raises ValueError."""

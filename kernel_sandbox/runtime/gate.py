@@ -20,6 +20,7 @@ from kernel_sandbox.errors import ContainerStartError
 from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, namespaces
 from kernel_sandbox.runtime.cgroups import Cgroup, Entrances
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.runtime import Process
 
 _REQUEST = b"clone"
@@ -99,4 +100,4 @@ def _arrive(entrances: Entrances, views: Sequence[tuple[int, int]], descriptors:
     namespaces.join(views)
     with socket.socket(fileno=channel) as own:
         content = os.pread(document, os.fstat(document).st_size, 0)
-        become(msgspec.msgpack.decode(content, type=Process), (stdin, stdout, stderr), own)
+        become(msgspec.msgpack.decode(content, type=decodable(Process)), (stdin, stdout, stderr), own)

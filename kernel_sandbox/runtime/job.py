@@ -13,6 +13,7 @@ import msgspec
 from kernel_sandbox import errors
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.runtime.frames import Frame, Kind
+from kernel_sandbox.spec.decoding import decodable
 
 MAX_MESSAGE = 1 << 17
 MAX_DESCRIPTORS = 16
@@ -69,4 +70,4 @@ class Failure(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, frame: Frame) -> Failure:
-        return msgspec.msgpack.decode(frame.payload, type=cls)
+        return msgspec.msgpack.decode(frame.payload, type=decodable(cls))

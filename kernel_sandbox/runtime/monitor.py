@@ -28,6 +28,7 @@ from kernel_sandbox.runtime.loop import Loop, Timer
 from kernel_sandbox.runtime.relay import Relay
 from kernel_sandbox.runtime.sessions import Session
 from kernel_sandbox.runtime.signals import start_time
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.image import Healthcheck
 from kernel_sandbox.spec.runtime import Resources
@@ -173,12 +174,12 @@ class Monitor:
             raise Conflict("the container is not running")
         match frame.kind:
             case Kind.EXECUTE:
-                run.executions.serve(session, msgspec.msgpack.decode(frame.payload, type=Execution))
+                run.executions.serve(session, msgspec.msgpack.decode(frame.payload, type=decodable(Execution)))
                 return
             case Kind.PAUSE | Kind.UNPAUSE:
                 run.pause(frame.kind is Kind.PAUSE)
             case Kind.LIMIT:
-                run.limit(msgspec.msgpack.decode(frame.payload, type=Resources))
+                run.limit(msgspec.msgpack.decode(frame.payload, type=decodable(Resources)))
             case _:
                 raise ValueError(f"a client cannot send {frame.kind.name}")
         session.send(Frame(Kind.RESULT))

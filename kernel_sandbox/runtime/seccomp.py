@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from kernel_sandbox.errors import HostError
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.seccomp import ALLOW, ERRNO, LinuxSeccomp, LinuxSeccompArg, LinuxSyscall
 
 _INSTRUCTION = 8  # bytes: struct sock_filter
@@ -181,7 +182,7 @@ def _stamp(library: str) -> tuple[int, int]:
 def _read(path: str) -> bytes:
     """The program of an entry. Raises OSError without one, ValueError if it is damaged or out of date."""
     with open(path, "rb") as file:
-        entry = msgspec.msgpack.decode(file.read(2 * _MAX_INSTRUCTIONS * _INSTRUCTION), type=_Entry)
+        entry = msgspec.msgpack.decode(file.read(2 * _MAX_INSTRUCTIONS * _INSTRUCTION), type=decodable(_Entry))
     if entry.stamp != _stamp(entry.library):
         raise ValueError("compiled by another libseccomp")
     if entry.digest != hashlib.sha256(entry.program).digest():

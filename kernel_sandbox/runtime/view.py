@@ -23,6 +23,7 @@ from kernel_sandbox.linux import syscalls
 from kernel_sandbox.runtime import command, ids, namespaces, processes, rootfs, signals
 from kernel_sandbox.runtime.job import Failure
 from kernel_sandbox.runtime.mounting import closing
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.mounts import BindMount
 
 _GO, _ROOT = b"go", b"root"
@@ -76,8 +77,10 @@ def look(view: View, work: Callable[[int], None], client: int) -> None:
             raise
         finally:
             os.waitpid(pid, 0)
+    if not answer:
+        raise HostError("the copy was killed")
     if answer != _GO:
-        raise msgspec.msgpack.decode(answer, type=Failure).error() if answer else HostError("the copy was killed")
+        raise msgspec.msgpack.decode(answer, type=decodable(Failure)).error()
 
 
 def _answer(channel: socket.socket, client: int) -> bytes:

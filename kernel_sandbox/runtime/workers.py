@@ -21,6 +21,7 @@ from kernel_sandbox.errors import HostError, SandboxError
 from kernel_sandbox.runtime import ids
 from kernel_sandbox.runtime.frames import Frame, Kind
 from kernel_sandbox.runtime.job import MAX_DESCRIPTORS, MAX_MESSAGE, Failure, Job, Request
+from kernel_sandbox.spec.decoding import decodable
 
 _DONE = b"done"
 _SECONDS_OF_REST = 60
@@ -100,7 +101,7 @@ class _Helper:
         message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, MAX_DESCRIPTORS)
         if not message:
             return False
-        request = msgspec.msgpack.decode(message, type=Request)
+        request = msgspec.msgpack.decode(message, type=decodable(Request))
         name = request.job
         if self._rehearse or not name:
             self._get_ready(name or request.argument.decode())
@@ -179,7 +180,7 @@ def _receive(channel: socket.socket, jobs: Mapping[str, Job]) -> _Task | None:
     message, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_DESCRIPTORS)
     if not message:
         return None
-    request = msgspec.msgpack.decode(message, type=Request)
+    request = msgspec.msgpack.decode(message, type=decodable(Request))
     return _Task(jobs[request.job], request.argument, tuple(descriptors))
 
 

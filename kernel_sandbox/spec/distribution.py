@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.reference import TAG
 
 MAX_ANSWER = 1 << 20
@@ -98,7 +99,7 @@ def decode(cls: type[A], data: bytes) -> A:
     if len(data) > MAX_ANSWER:
         raise CorruptContent(f"invalid {cls.__name__}: more than {MAX_ANSWER} bytes")
     try:
-        return msgspec.json.decode(data, type=cls)
+        return msgspec.json.decode(data, type=decodable(cls))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CorruptContent(f"invalid {cls.__name__}: {error}") from None
 

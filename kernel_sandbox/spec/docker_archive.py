@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.image import MAX_DOCUMENT, MAX_LAYERS, Document
 
@@ -120,7 +121,7 @@ def _decode(data: bytes, type_: type[T], what: str) -> T:
     if len(data) > MAX_DOCUMENT:
         raise CorruptContent(f"invalid {what}: {len(data)} bytes, more than {MAX_DOCUMENT}")
     try:
-        return msgspec.json.decode(data, type=type_)
+        return msgspec.json.decode(data, type=decodable(type_))
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptContent(f"invalid {what}: {error}") from None
     except RecursionError:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent, UsageError
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.reference import DEFAULT_DOMAIN
 
 HUB_KEY = "https://index.docker.io/v1/"
@@ -122,7 +123,7 @@ def server(address: str) -> str:
 def decode(content: bytes) -> DockerConfig:
     """The file's content; an empty file says nothing. Raises CorruptContent, which quotes none of it."""
     try:
-        return msgspec.json.decode(content or b"{}", type=DockerConfig)
+        return msgspec.json.decode(content or b"{}", type=decodable(DockerConfig))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptContent(str(error)) from None
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.decoding import decodable
 
 _CONTINUED = r"\\[ \t]*\Z"
 _WORD = r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*(?:"|\\?\Z)|'[^']*(?:'|\Z))+"""
@@ -88,7 +89,7 @@ def strings(rest: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
     if not rest.startswith("["):
         return otherwise
     try:
-        return msgspec.json.decode(rest, type=tuple[str, ...])
+        return msgspec.json.decode(rest, type=decodable(tuple[str, ...]))
     except msgspec.ValidationError:
         raise UsageError("when using JSON array syntax, arrays must be comprised of strings only") from None
     except msgspec.DecodeError:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from kernel_sandbox.errors import CorruptContent, HostError
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest, chain_ids
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -218,7 +219,7 @@ def decode(cls: type[D], data: bytes) -> D:
         raw = _without_nulls(msgspec.json.decode(data))
         if isinstance(raw, dict):
             _check_members(raw, what)
-        return msgspec.convert(raw, type=cls, dec_hook=_decode_digest)
+        return msgspec.convert(raw, type=decodable(cls), dec_hook=_decode_digest)
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptContent(f"invalid {what}: {error}") from None
     except RecursionError:

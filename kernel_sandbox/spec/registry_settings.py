@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kernel_sandbox.errors import UsageError
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.reference import DEFAULT_DOMAIN
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
@@ -77,7 +78,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def decode(content: bytes) -> RegistrySettings:
     """The document's meaning. Raises UsageError, which names the key that is wrong."""
     try:
-        found = msgspec.json.decode(content, type=RegistrySettings)
+        found = msgspec.json.decode(content, type=decodable(RegistrySettings))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(_in_ones_own_words(str(error))) from None
     for entry in found.insecure_registries:

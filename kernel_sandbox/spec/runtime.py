@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.idmap import IdMapping
 from kernel_sandbox.spec.seccomp import LinuxSeccomp
 
@@ -169,4 +170,4 @@ def encode(spec: Spec) -> bytes:
 
 def decode(document: bytes) -> Spec:
     """Read back what ``encode`` wrote."""
-    return msgspec.json.decode(document, type=Spec)
+    return msgspec.json.decode(document, type=decodable(Spec))

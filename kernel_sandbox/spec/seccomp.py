@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from kernel_sandbox.errors import HostError, UsageError
+from kernel_sandbox.spec.decoding import decodable
 
 Action = Literal[
     "SCMP_ACT_KILL",
@@ -111,7 +112,7 @@ class Profile(_Document, frozen=True):
 def parse_profile(content: bytes) -> Profile:
     """Read a profile from JSON. Raises UsageError that says where the document is wrong."""
     try:
-        profile = msgspec.json.decode(content, type=Profile)
+        profile = msgspec.json.decode(content, type=decodable(Profile))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"Decoding seccomp profile failed: {error}") from error
     _check(profile)

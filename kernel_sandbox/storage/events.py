@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.storage.database import Database
 
 _KEPT = 4096
@@ -66,5 +67,5 @@ class EventLog:
 
 
 def _event(row: sqlite3.Row) -> Event:
-    attributes = msgspec.json.decode(row["attributes"], type=dict[str, str])
+    attributes = msgspec.json.decode(row["attributes"], type=decodable(dict[str, str]))
     return Event(row["id"], row["time"], row["type"], row["action"], row["actor"], attributes)

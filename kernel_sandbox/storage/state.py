@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from kernel_sandbox.errors import Conflict, NotFound
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.digest import Digest
 from kernel_sandbox.spec.health import Health
 from kernel_sandbox.spec.idmap import RANGES
@@ -257,9 +258,9 @@ def _free_slot(connection: sqlite3.Connection) -> int:
 def _container(row: sqlite3.Row) -> Container:
     values: dict[str, Any] = dict(row)
     values["image"] = Digest(row["image"])
-    values["options"] = msgspec.json.decode(row["options"], type=ContainerOptions)
+    values["options"] = msgspec.json.decode(row["options"], type=decodable(ContainerOptions))
     values["status"] = Status(row["status"])
     values["oom_killed"] = bool(row["oom_killed"])
     values["cgroups"] = tuple(row["cgroups"].split("\n")) if row["cgroups"] else ()
-    values["health"] = msgspec.json.decode(row["health"], type=Health) if row["health"] else None
+    values["health"] = msgspec.json.decode(row["health"], type=decodable(Health)) if row["health"] else None
     return Container(**values)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from kernel_sandbox.errors import Conflict, NotFound
+from kernel_sandbox.spec.decoding import decodable
 from kernel_sandbox.spec.options import VolumeMount
 from kernel_sandbox.storage import events
 from kernel_sandbox.storage.database import Database
@@ -100,5 +101,5 @@ class VolumeRecords:
 
 
 def _volume(row: sqlite3.Row, containers: list[str]) -> Volume:
-    labels = msgspec.json.decode(row["labels"], type=dict[str, str])
+    labels = msgspec.json.decode(row["labels"], type=decodable(dict[str, str]))
     return Volume(row["name"], row["created"], bool(row["anonymous"]), labels, tuple(containers))

@@ -178,4 +178,5 @@ def answer(cli: Tool, where: Registry, command: str) -> tuple[int, str, str]:
     outcome = Outcome.of(done)
     stdout = re.sub(r"size: \d+", "size", outcome.stdout)
     stdout = stdout.replace("<id>: Verifying Checksum\n", "")  # Docker leaves out what follows too fast
+    stdout = re.sub(r"(Deleted: \S+\n)+", "Deleted\n", stdout)  # and layers that an upload still holds
     return outcome.status, stdout.replace(where.host, "HOST"), done.stderr.replace(where.host, "HOST")
