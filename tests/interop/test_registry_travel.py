@@ -179,4 +179,9 @@ def answer(cli: Tool, where: Registry, command: str) -> tuple[int, str, str]:
     outcome = Outcome.of(done)
     stdout = re.sub(r"size: \d+", "size", outcome.stdout)
     stdout = stdout.replace("<id>: Verifying Checksum\n", "")  # Docker leaves out what follows too fast
+    stdout = re.sub(r"(?:^<id>: .*\n)+", _sorted_lines, stdout, flags=re.MULTILINE)  # several layers at once
     return outcome.status, stdout.replace(where.host, "HOST"), done.stderr.replace(where.host, "HOST")
+
+
+def _sorted_lines(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))
