@@ -14,9 +14,15 @@ HEAVY = {
 ENGINE = {"kernel_sandbox.engine", "kernel_sandbox.runtime", "kernel_sandbox.storage", "sqlite3", "hashlib", "ctypes"}
 SHOW = """
 import os, sys
-before = set(sys.modules)
+before, client, end = set(sys.modules), os.getpid(), os._exit
+
+def show(code):
+    if os.getpid() == client:  # and not its helper
+        print(code, *set(sys.modules) - before, file=sys.stderr, flush=True)
+    end(code)
+
 from kernel_sandbox.cli import main
-os._exit = lambda code: print(code, *set(sys.modules) - before, file=sys.stderr)
+os._exit = show
 main(sys.argv[1:])
 """
 
