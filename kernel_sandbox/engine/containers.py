@@ -114,7 +114,10 @@ class Containers(ContainerRecords):
         return self._attachment(container, connection)
 
     def kill(self, key: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to a container's first process. Raises Conflict where it does not run."""
+        """Send a signal to a container's first process; the end that SIGKILL brings is waited for.
+
+        Raises Conflict where it does not run.
+        """
         try:
             container = self.find(key)
         except NotFound as error:
@@ -123,6 +126,8 @@ class Containers(ContainerRecords):
             raise Conflict(f"Cannot kill container: {key}: Container {container.id} is not running")
         with self._connected(container) as attachment:
             self._signal(container, attachment, number)
+            if number == signal.SIGKILL:
+                self._await_death(container, attachment)
 
     def _signal(self, container: Container, attachment: Attachment, number: int) -> None:
         """Told first, as what it brings about is told by another process."""
@@ -280,6 +285,9 @@ class Containers(ContainerRecords):
 
     def _kill_and_wait(self, container: Container, attachment: Attachment) -> None:
         attachment.signal(signal.SIGKILL)
+        self._await_death(container, attachment)
+
+    def _await_death(self, container: Container, attachment: Attachment) -> None:
         if not attachment.wait_for_end(_SECONDS_TO_DIE):
             raise HostError(
                 f"container {container.name} was killed and has not ended: its monitor does not answer, kill that, "
