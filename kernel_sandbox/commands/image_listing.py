@@ -12,7 +12,7 @@ from kernel_sandbox.commands import syntax
 from kernel_sandbox.commands.command import Command, Invocation
 from kernel_sandbox.commands.filtering import filter_option
 from kernel_sandbox.commands.formatting import formatted
-from kernel_sandbox.commands.listing import NOTHING, short
+from kernel_sandbox.commands.listing import NOTHING, age, moment, short
 from kernel_sandbox.commands.results import Lines, Result, Table
 from kernel_sandbox.engine.image_listing import ListedImage, listed
 from kernel_sandbox.errors import SandboxError, UsageError
@@ -120,7 +120,7 @@ def _table(columns: tuple[str, ...], shown: tuple[ImageRow, ...], items: tuple[I
 def image_rows(each: ListedImage, digests: bool = False) -> tuple[ImageRow, ...]:
     """An image as rows, one for each of its names and, with *digests*, what registries know these by; in full."""
     image = each.image
-    created, created_at = _age(image.created), _local(image.created)
+    created, created_at = _since(image.created), _at(image.created)
     size, virtual_size = units.human_size(image.size), units.human_size(image.size, _PRECISION)
     return tuple(
         ImageRow(
@@ -131,16 +131,13 @@ def image_rows(each: ListedImage, digests: bool = False) -> tuple[ImageRow, ...]
     )  # fmt: skip
 
 
-def _age(created: int) -> str:
+def _since(created: int) -> str:
     """Go has no longer time than ``_LONGEST``."""
-    seconds = min(time.time_ns() - created, _LONGEST) / 1e9
-    return "" if created == NEVER else f"{units.human_duration(seconds)} ago"
+    return "" if created == NEVER else f"{age(min(time.time_ns() - created, _LONGEST))} ago"
 
 
-def _local(created: int) -> str:
-    if created == NEVER:
-        return "0001-01-01 00:00:00 +0000 UTC"
-    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(created // 10**9))
+def _at(created: int) -> str:
+    return "0001-01-01 00:00:00 +0000 UTC" if created == NEVER else moment(created)
 
 
 def _names(each: ListedImage, digests: bool) -> Iterator[tuple[str, str, str]]:

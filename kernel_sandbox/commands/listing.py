@@ -129,7 +129,7 @@ def container_row(listed_: Listed, now: int) -> ContainerRow:
         ports="",
         names=container.name,
         state=container.status.value,
-        created_at=time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(container.created // 10**9)),
+        created_at=moment(container.created),
         labels=",".join(sorted(f"{key}={value}" for key, value in listed_.labels.items())),
         networks="" if container.options.sharing.network else str(container.options.network),
         size=_size(listed_),
@@ -198,6 +198,11 @@ def _mounts(container: Container) -> tuple[str, ...]:
 def age(nanoseconds: int) -> str:
     """A length of time in Docker's words."""
     return units.human_duration(nanoseconds / 1e9)
+
+
+def moment(nanoseconds: int) -> str:
+    """A point in time where the user is, since the epoch, as Go prints it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(nanoseconds // 10**9))
 
 
 def status(container: Container, now: int) -> str:

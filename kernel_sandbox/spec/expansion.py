@@ -25,8 +25,9 @@ def expanded(word: str, variables: Mapping[str, str]) -> str:
     try:
         return _Reader(word, variables).read()
     except (UsageError, RecursionError) as error:
-        quoted = word.replace("\\", "\\\\").replace('"', '\\"')
-        raise UsageError(f'failed to process "{quoted}": {error}') from None
+        from kernel_sandbox.spec.template_values import quote
+
+        raise UsageError(f"failed to process {quote(word)}: {error}") from None
 
 
 class _Reader:
